@@ -1,0 +1,62 @@
+//! The one contract by which memtables, tables and merges are walked.
+
+use crate::{KeyRef, Result, Slice};
+
+/// A movable place in a sorted set of entries.
+///
+/// A new cursor is invalid until a seek. Running off either end makes it invalid; only a seek makes
+/// it valid again. After an error a cursor is invalid and the error tells why; it never stands on a
+/// wrong entry.
+///
+/// `key` and `value` borrow from the cursor: they hold until it moves. [`Cursor::value_slice`] pins
+/// the bytes instead.
+pub trait Cursor {
+    /// Whether the cursor stands on an entry.
+    fn valid(&self) -> bool;
+
+    /// The entry's internal key. May panic if not [`Cursor::valid`].
+    fn key(&self) -> KeyRef<'_>;
+
+    /// The entry's value; empty for a tombstone. May panic if not [`Cursor::valid`].
+    fn value(&self) -> &[u8];
+
+    /// The entry's value, pinned (or copied, if short) so that it outlives the cursor.
+    /// May panic if not [`Cursor::valid`].
+    fn value_slice(&self) -> Slice;
+
+    /// Moves to the first entry.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if what holds the entries cannot be read.
+    fn seek_first(&mut self) -> Result<()>;
+
+    /// Moves to the last entry.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    fn seek_last(&mut self) -> Result<()>;
+
+    /// Moves to the first entry ≥ `target`.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    fn seek(&mut self, target: KeyRef<'_>) -> Result<()>;
+
+    /// Moves to the last entry < `target`.
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    fn seek_before(&mut self, target: KeyRef<'_>) -> Result<()>;
+
+    /// Moves to the following entry. May panic if not [`Cursor::valid`].
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    fn next(&mut self) -> Result<()>;
+
+    /// Moves to the preceding entry. May panic if not [`Cursor::valid`].
+    ///
+    /// # Errors
+    /// As [`Cursor::seek_first`].
+    fn prev(&mut self) -> Result<()>;
+}
