@@ -23,7 +23,7 @@ mod sim;
 
 pub use os::OsFs;
 #[cfg(feature = "sim")]
-pub use sim::*;
+pub use sim::{Fault, FaultKind, On, Op, SimFs, SimRng};
 
 /// A file system.
 pub trait Fs: Debug + Send + Sync + 'static {

@@ -4,7 +4,7 @@
 //! by a reference count. Short values are copied instead: that is cheaper than the count.
 //!
 //! # Invariants
-//! - SLICE-1: a pinned slice's bytes are neither moved, changed nor freed while its `owner` lives.
+//! - SLICE-1: a pinned slice's bytes are neither moved, changed nor freed while its `_owner` lives.
 #![expect(unsafe_code, reason = "a slice points into memory that its owner keeps alive")]
 
 use std::any::Any;
@@ -24,10 +24,10 @@ pub struct Slice(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE_BYTES] },
-    Pinned { start: NonNull<u8>, len: usize, owner: Arc<dyn Any + Send + Sync> },
+    Pinned { start: NonNull<u8>, len: usize, _owner: Arc<dyn Any + Send + Sync> },
 }
 
-// SAFETY: SLICE-1: the bytes are immutable for as long as `owner` lives, and `owner` is Send + Sync.
+// SAFETY: SLICE-1: the bytes are immutable for as long as `_owner` lives, and `_owner` is Send + Sync.
 unsafe impl Send for Slice {}
 // SAFETY: as above; `&Slice` gives out `&[u8]` only.
 unsafe impl Sync for Slice {}
@@ -46,7 +46,11 @@ impl Slice {
     pub unsafe fn pinned<T: Any + Send + Sync>(bytes: &[u8], owner: &Arc<T>) -> Slice {
         Slice::inline(bytes).unwrap_or_else(|| {
             let owner: Arc<dyn Any + Send + Sync> = owner.clone();
-            Slice(Repr::Pinned { start: NonNull::from(bytes).cast(), len: bytes.len(), owner })
+            Slice(Repr::Pinned {
+                start: NonNull::from(bytes).cast(),
+                len: bytes.len(),
+                _owner: owner,
+            })
         })
     }
 
@@ -76,7 +80,7 @@ impl Deref for Slice {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            // SAFETY: SLICE-1, and `owner` is alive because `self` holds it.
+            // SAFETY: SLICE-1, and `_owner` is alive because `self` holds it.
             Repr::Pinned { start, len, .. } => unsafe {
                 std::slice::from_raw_parts(start.as_ptr(), *len)
             },

@@ -11,7 +11,11 @@
 use std::time::Duration;
 
 #[cfg(not(loom))]
-#[expect(missing_docs, reason = "the names and contracts are those of std and loom")]
+#[expect(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "the names and contracts are those of std and loom"
+)]
 mod imp {
     pub use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
     pub use std::sync::Arc;
@@ -75,7 +79,11 @@ mod imp {
 }
 
 #[cfg(loom)]
-#[expect(missing_docs, reason = "the names and contracts are those of std and loom")]
+#[expect(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "the names and contracts are those of std and loom"
+)]
 mod imp {
     pub use loom::cell::UnsafeCell;
     pub use loom::sync::Arc;
@@ -154,6 +162,8 @@ mod imp {
 }
 
 pub use imp::*;
+
+pub use std::thread::panicking;
 
 /// Monotonic time. The wall clock never decides what is stored, ordered or deleted.
 pub use std::time::Instant;

@@ -1,1 +1,32 @@
-//! compaction
+//! The shape of a log-structured merge tree, and how it changes: no locks, no threads, no manifest.
+//!
+//! A [`Version`] says which tables stand in which level. [`plan`] looks at one and decides, as a pure
+//! function, what to merge next; [`write_tables`] does it, by a [`Merge`] of cursors that a
+//! [`Retain`] thins out; the outcome is a [`VersionEdit`], and applying it gives the next version.
+//! Who may call what when, and what is durable when, is the engine's business.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `version` | the tree's shape and its invariants |
+//! | `edit` | a change of shape, and its bytes |
+//! | `planner` | what to merge next |
+//! | `retain` | which versions of a key survive a merge |
+//! | `merge` | many sorted cursors as one |
+//! | `level` | the disjoint tables of a level as one cursor |
+//! | `job` | entries in, tables out |
+
+mod edit;
+mod job;
+mod level;
+mod merge;
+mod planner;
+mod retain;
+mod version;
+
+pub use edit::{Numbers, VersionEdit};
+pub use job::{Output, run, write_tables};
+pub use level::LevelCursor;
+pub use merge::Merge;
+pub use planner::{Plan, Policy, plan, plan_all};
+pub use retain::Retain;
+pub use version::{LEVELS, Readable, Shape, Version};

@@ -1,0 +1,7 @@
+//! The file systems: one contract for both, and what the simulated one adds.
+#![cfg(not(loom))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod fs_contract;
+mod sim_crash;
+mod sim_faults;

@@ -1,0 +1,148 @@
+//! [`plan`]: what to merge next. A pure function of the shape, the policy and what is busy.
+//!
+//! Leveled: level 0 takes flushed memtables and is merged into level 1 when it has too many tables;
+//! each further level may hold `multiplier` times the bytes of the one above it. A level's score is
+//! its size over its limit; the level with the highest score of at least 1 is relieved.
+//!
+//! # Invariants
+//! - PLAN-1: inputs of a level 0 plan are the oldest tables of level 0, without a gap, so that
+//!   VERSION-3 holds for those that stay.
+//! - PLAN-2: every table of the target level that overlaps an input is an input.
+//! - PLAN-3: no input is busy.
+
+use std::collections::HashSet;
+
+use crate::{LEVELS, Shape, Version};
+
+/// When a level is too large.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Tables in level 0 that make it due. Default: 4.
+    pub level0_tables: usize,
+    /// Bytes that level 1 may hold. Default: 256 MiB.
+    pub level1_bytes: u64,
+    /// How many times more the next level may hold. Default: 10.
+    pub multiplier: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy { level0_tables: 4, level1_bytes: 256 << 20, multiplier: 10 }
+    }
+}
+
+impl Policy {
+    /// Bytes that `level` (not 0) may hold.
+    pub fn level_bytes(&self, level: usize) -> u64 {
+        let power = u32::try_from(level - 1).expect("levels are few");
+        self.level1_bytes.saturating_mul(self.multiplier.saturating_pow(power))
+    }
+}
+
+/// Tables to merge, and where to.
+#[derive(Clone, Debug)]
+pub struct Plan<T> {
+    /// The tables, level by level, in the version's order; levels without inputs are left out.
+    pub inputs: Vec<(usize, Vec<T>)>,
+    /// The level that takes the outcome.
+    pub target: usize,
+}
+
+impl<T: Shape> Plan<T> {
+    /// The ids of all inputs.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.inputs.iter().flat_map(|(_, tables)| tables.iter().map(|table| table.summary().id))
+    }
+
+    /// The one input, if it can change its level as it is: nothing to merge it with, and nothing
+    /// in it that a merge would drop for good.
+    pub fn trivial_move(&self) -> Option<(usize, &T)> {
+        match &self.inputs[..] {
+            [(level, tables)] if tables.len() == 1 && *level != self.target => {
+                Some((*level, &tables[0]))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The most urgent plan whose inputs are not `busy`, if any level is due.
+pub fn plan<T: Shape + Clone>(
+    version: &Version<T>,
+    policy: &Policy,
+    busy: &HashSet<u64>,
+) -> Option<Plan<T>> {
+    let mut due: Vec<(f64, usize)> = (0..LEVELS - 1)
+        .map(|level| (score(version, policy, level), level))
+        .filter(|&(score, _)| score >= 1.0)
+        .collect();
+    due.sort_by(|a, b| b.0.total_cmp(&a.0));
+    due.into_iter().find_map(|(_, level)| match level {
+        0 => plan_level0(version, busy),
+        _ => plan_level(version, level, busy),
+    })
+}
+
+/// The plan that merges everything into the lowest level in use (at least level 1), so that nothing
+/// superseded stays; `None` if nothing is there or something is busy.
+pub fn plan_all<T: Shape + Clone>(version: &Version<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
+    let used = |&level: &usize| !version.level(level).is_empty();
+    let target = (0..LEVELS).rev().find(used)?.max(1);
+    let inputs = (0..LEVELS).filter(used).map(|level| (level, version.level(level).to_vec()));
+    not_busy(Plan { inputs: inputs.collect(), target }, busy)
+}
+
+fn score<T: Shape + Clone>(version: &Version<T>, policy: &Policy, level: usize) -> f64 {
+    match level {
+        0 => version.level(0).len() as f64 / policy.level0_tables as f64,
+        _ => version.level_bytes(level) as f64 / policy.level_bytes(level) as f64,
+    }
+}
+
+fn plan_level0<T: Shape + Clone>(version: &Version<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
+    // PLAN-1: all of them, so the oldest are among them.
+    with_overlaps(version, 0, version.level(0).to_vec(), busy)
+}
+
+/// The table of `level` that costs least to move down: the fewest bytes rewritten below for each
+/// byte moved.
+fn plan_level<T: Shape + Clone>(
+    version: &Version<T>,
+    level: usize,
+    busy: &HashSet<u64>,
+) -> Option<Plan<T>> {
+    let cost = |table: &T| {
+        let summary = table.summary();
+        let below = version.overlapping(level + 1, &summary.smallest.user, &summary.largest.user);
+        let bytes: u64 = below.iter().map(|table| table.summary().bytes).sum();
+        bytes as f64 / summary.bytes.max(1) as f64
+    };
+    let mut tables: Vec<(f64, &T)> = version.level(level).iter().map(|t| (cost(t), t)).collect();
+    tables.sort_by(|a, b| a.0.total_cmp(&b.0));
+    tables
+        .into_iter()
+        .find_map(|(_, table)| with_overlaps(version, level, vec![table.clone()], busy))
+}
+
+/// The plan to merge `upper` of `level` into the level below (PLAN-2).
+fn with_overlaps<T: Shape + Clone>(
+    version: &Version<T>,
+    level: usize,
+    upper: Vec<T>,
+    busy: &HashSet<u64>,
+) -> Option<Plan<T>> {
+    let target = level + 1;
+    let smallest = upper.iter().map(|table| &table.summary().smallest.user).min()?;
+    let largest = upper.iter().map(|table| &table.summary().largest.user).max()?;
+    let lower = version.overlapping(target, smallest, largest).to_vec();
+    let mut inputs = vec![(level, upper)];
+    if !lower.is_empty() {
+        inputs.push((target, lower));
+    }
+    not_busy(Plan { inputs, target }, busy)
+}
+
+fn not_busy<T: Shape>(plan: Plan<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
+    let free = plan.ids().all(|id| !busy.contains(&id)); // PLAN-3
+    free.then_some(plan)
+}

@@ -1,0 +1,147 @@
+//! The merge, and the level cursor under it, against a sorted vector.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stratalog_base::fs::{Fs, SimFs, SimRng};
+use stratalog_base::{Cursor, InternalKey, KeyRef, Kind, Result, Slice, Trailer};
+use stratalog_compaction::{LevelCursor, Merge};
+use stratalog_sstable::{BlockCache, ReadUse, Table, TableOptions, TableWriter};
+
+type Entry = (InternalKey, Vec<u8>);
+
+/// A cursor over a sorted vector: the contract, as plainly as it can be.
+pub struct Sorted(pub Vec<Entry>, pub usize);
+
+impl Cursor for Sorted {
+    fn valid(&self) -> bool {
+        self.1 < self.0.len()
+    }
+    fn key(&self) -> KeyRef<'_> {
+        self.0[self.1].0.as_ref()
+    }
+    fn value(&self) -> &[u8] {
+        &self.0[self.1].1
+    }
+    fn value_slice(&self) -> Slice {
+        Slice::copy(self.value())
+    }
+    fn seek_first(&mut self) -> Result<()> {
+        self.1 = 0;
+        Ok(())
+    }
+    fn seek_last(&mut self) -> Result<()> {
+        self.1 = self.0.len().wrapping_sub(1);
+        Ok(())
+    }
+    fn seek(&mut self, target: KeyRef<'_>) -> Result<()> {
+        self.1 = self.0.partition_point(|(key, _)| key.as_ref() < target);
+        Ok(())
+    }
+    fn seek_before(&mut self, target: KeyRef<'_>) -> Result<()> {
+        self.seek(target)?;
+        self.1 = self.1.wrapping_sub(1);
+        Ok(())
+    }
+    fn next(&mut self) -> Result<()> {
+        self.1 += 1;
+        Ok(())
+    }
+    fn prev(&mut self) -> Result<()> {
+        self.1 = self.1.wrapping_sub(1);
+        Ok(())
+    }
+}
+
+fn entries(rng: &mut SimRng, count: u64) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = (1..=count)
+        .map(|seq| {
+            let user = rng.below(count / 3 + 1).to_be_bytes();
+            let kind = if rng.chance(1, 4) { Kind::Delete } else { Kind::Put };
+            let user = &user[7 - rng.below(2) as usize..];
+            (KeyRef::new(user, seq, kind).to_owned(), seq.to_le_bytes().to_vec())
+        })
+        .collect();
+    entries.sort_by(|a, b| a.0.as_ref().cmp(&b.0.as_ref()));
+    entries
+}
+
+/// Random moves of `cursor`, each compared with the same move over `all`.
+fn walk(cursor: &mut impl Cursor, all: &[Entry], rng: &mut SimRng) {
+    let mut model = Sorted(all.to_vec(), usize::MAX);
+    for _ in 0..2000 {
+        let user = rng.below(all.len() as u64 / 3 + 2).to_be_bytes();
+        let target = KeyRef { user: &user[7..], trailer: Trailer::new(rng.below(60), Kind::Put) };
+        match rng.below(12) {
+            0 => [cursor.seek_first(), model.seek_first()],
+            1 => [cursor.seek_last(), model.seek_last()],
+            2 => [cursor.seek(target), model.seek(target)],
+            3 => [cursor.seek_before(target), model.seek_before(target)],
+            4..8 if model.valid() => [cursor.next(), model.next()],
+            8.. if model.valid() => [cursor.prev(), model.prev()],
+            _ => continue,
+        }
+        .into_iter()
+        .for_each(|moved| moved.unwrap());
+        assert_eq!(cursor.valid(), model.valid());
+        if model.valid() {
+            assert_eq!((cursor.key(), cursor.value()), (model.key(), model.value()));
+            assert_eq!(cursor.value_slice(), *model.value());
+        }
+    }
+}
+
+#[test]
+fn a_merge_is_the_union_of_its_sources_in_both_directions() {
+    let mut rng = SimRng::new(1);
+    for round in 0..60 {
+        let all = entries(&mut rng, 1 + round * 2);
+        let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); 1 + rng.below(6) as usize];
+        for entry in &all {
+            let part = rng.below(parts.len() as u64) as usize;
+            parts[part].push(entry.clone());
+        }
+        let sources = parts.into_iter().map(|part| Sorted(part, usize::MAX)).collect();
+        walk(&mut Merge::new(sources), &all, &mut rng);
+    }
+}
+
+#[test]
+fn a_merge_of_nothing_is_empty() {
+    let mut merge = Merge::new(Vec::<Sorted>::new());
+    merge.seek_first().unwrap();
+    assert!(!merge.valid());
+}
+
+pub fn table(fs: &SimFs, id: u64, entries: &[Entry]) -> Arc<Table> {
+    let file = fs.create(Path::new(&format!("{id:06}.sst"))).unwrap();
+    let options = TableOptions { block_bytes: 64, ..TableOptions::default() };
+    let mut writer = TableWriter::new(file.clone(), id, &options);
+    for (key, value) in entries {
+        writer
+            .add(key.as_ref(), if key.trailer.kind() == Kind::Put { value } else { b"" })
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    Table::open(file, id, BlockCache::new(1 << 20)).unwrap()
+}
+
+#[test]
+fn a_level_is_its_tables_one_after_the_other() {
+    let mut rng = SimRng::new(2);
+    for round in 0..12 {
+        let mut all = entries(&mut rng, 3 + round * 9);
+        for (key, value) in &mut all {
+            if key.trailer.kind() == Kind::Delete {
+                value.clear();
+            }
+        }
+        let fs = SimFs::new();
+        let parts = all.chunk_by(|a, b| a.0.user == b.0.user || a.0.user[0] % 4 != 0);
+        let tables = parts.zip(1..).map(|(part, id)| table(&fs, id, part)).collect();
+        walk(&mut LevelCursor::new(tables, ReadUse::Lookup), &all, &mut rng);
+    }
+    let mut empty = LevelCursor::new(Vec::new(), ReadUse::Sweep);
+    empty.seek_last().unwrap();
+    assert!(!empty.valid());
+}

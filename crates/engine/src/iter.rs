@@ -1,0 +1,177 @@
+//! [`Iter`]: the entries of a range, from both ends.
+
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use stratalog_base::{Cursor, Error, Result, SeqNo, Slice};
+
+use crate::scan::{Backward, Forward, is_above, is_below};
+use crate::store::Store;
+use crate::view::View;
+
+type KeyBound = Bound<Box<[u8]>>;
+
+/// The entries of a range as of the moment when the iterator was made.
+///
+/// It owns what it needs: it outlives every handle, and may move to another thread. As an
+/// [`Iterator`] it yields owned keys and values, from either end until the ends meet;
+/// [`Iter::advance`] lends them instead and allocates nothing. After an error it has ended.
+///
+/// It keeps the memtables and table files of its moment: do not keep it for long.
+#[derive(Debug)]
+pub struct Iter {
+    view: Arc<View>,
+    seq: SeqNo,
+    lower: KeyBound,
+    upper: KeyBound,
+    front: Option<Forward>,
+    back: Option<Backward>,
+    /// Where the front end starts; `None` once it stands on an entry that was returned.
+    front_at: Option<KeyBound>,
+    /// The same for the back end.
+    back_at: Option<KeyBound>,
+    ended: bool,
+    /// To be told by the next step.
+    error: Option<Error>,
+}
+
+fn borrow(bound: &KeyBound) -> Bound<&[u8]> {
+    bound.as_ref().map(|key| &**key)
+}
+
+/// The upper bound of the keys that begin with `prefix`.
+fn prefix_end(prefix: &[u8]) -> KeyBound {
+    match prefix.iter().rposition(|&byte| byte < u8::MAX) {
+        Some(last) => {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            Bound::Excluded(end.into())
+        }
+        None => Bound::Unbounded,
+    }
+}
+
+impl Iter {
+    pub(crate) fn range<K: AsRef<[u8]>>(
+        store: &Store,
+        at: Option<SeqNo>,
+        range: &impl RangeBounds<K>,
+    ) -> Iter {
+        let own = |bound: Bound<&K>| bound.map(|key| Box::from(key.as_ref()));
+        Iter::new(store, at, own(range.start_bound()), own(range.end_bound()))
+    }
+
+    pub(crate) fn prefix(store: &Store, at: Option<SeqNo>, prefix: &[u8]) -> Iter {
+        Iter::new(store, at, Bound::Included(prefix.into()), prefix_end(prefix))
+    }
+
+    fn new(store: &Store, at: Option<SeqNo>, lower: KeyBound, upper: KeyBound) -> Iter {
+        let view = store.view.pin().share();
+        Iter {
+            view,
+            seq: at.unwrap_or_else(|| store.newest_visible()), // VIEW-2: read after the pin.
+            front_at: Some(lower.clone()),
+            back_at: Some(upper.clone()),
+            lower,
+            upper,
+            front: None,
+            back: None,
+            ended: false,
+            error: store.check_open().err(),
+        }
+    }
+
+    /// The next entry from the front, lent until the next call. Nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] if a table cannot be read; [`Error::Closed`] if the store
+    /// was closed when the iterator was made. Then the iterator has ended.
+    #[inline]
+    pub fn advance(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        let front = self.step_front()?;
+        Ok(front.map(|front| (front.user(), front.entry().value())))
+    }
+
+    /// The next entry from the back, lent until the next call.
+    ///
+    /// # Errors
+    /// As [`Iter::advance`].
+    pub fn advance_back(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        let back = self.step_back()?;
+        Ok(back.map(|back| (back.user(), &**back.value())))
+    }
+
+    /// Makes the first entry at or behind `key`, within the range, the next one from the front. May go
+    /// back to entries that were returned before.
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) {
+        let key = key.as_ref();
+        let start = match is_below(key, borrow(&self.lower)) {
+            true => self.lower.clone(),
+            false => Bound::Included(key.into()),
+        };
+        self.front_at = Some(start);
+    }
+
+    /// Moves the front end to its next entry.
+    #[inline]
+    fn step_front(&mut self) -> Result<Option<&Forward>> {
+        if !self.may_go_on()? {
+            return Ok(None);
+        }
+        let (lower, upper) = (borrow(&self.lower), borrow(&self.upper));
+        let front =
+            self.front.get_or_insert_with(|| Forward::new(&self.view, self.seq, lower, upper));
+        let moved = match self.front_at.take() {
+            Some(start) => front.seek(borrow(&start)),
+            None => front.next(),
+        };
+        let found = moved.inspect_err(|_| self.ended = true)?;
+        let back = self.back.as_ref().filter(|_| self.back_at.is_none());
+        let met = back.is_some_and(|back| front.user() >= back.user());
+        Ok((found && !met && !is_above(front.user(), upper)).then_some(front))
+    }
+
+    /// Moves the back end to its next entry.
+    fn step_back(&mut self) -> Result<Option<&Backward>> {
+        if !self.may_go_on()? {
+            return Ok(None);
+        }
+        let (lower, upper) = (borrow(&self.lower), borrow(&self.upper));
+        let back =
+            self.back.get_or_insert_with(|| Backward::new(&self.view, self.seq, lower, upper));
+        let moved = match self.back_at.take() {
+            Some(start) => back.seek(borrow(&start)),
+            None => back.next(),
+        };
+        let found = moved.inspect_err(|_| self.ended = true)?;
+        let front = self.front.as_ref().filter(|_| self.front_at.is_none());
+        let met = front.is_some_and(|front| back.user() <= front.user());
+        Ok((found && !met && !is_below(back.user(), lower)).then_some(back))
+    }
+
+    /// Tells the error of the start, once.
+    #[inline]
+    fn may_go_on(&mut self) -> Result<bool> {
+        if let Some(error) = self.error.take() {
+            self.ended = true;
+            return Err(error);
+        }
+        Ok(!self.ended)
+    }
+}
+
+impl Iterator for Iter {
+    type Item = Result<(Slice, Slice)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = |front: &Forward| (Slice::copy(front.user()), front.entry().value_slice());
+        self.step_front().map(|front| front.map(entry)).transpose()
+    }
+}
+
+impl DoubleEndedIterator for Iter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let entry = |back: &Backward| (Slice::copy(back.user()), back.value().clone());
+        self.step_back().map(|back| back.map(entry)).transpose()
+    }
+}

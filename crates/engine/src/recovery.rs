@@ -1,0 +1,279 @@
+//! Opening a store: manifest, tables, log, in this order.
+//!
+//! 1. Lock the directory. Make sure that it is ours, or empty.
+//! 2. Read the manifest and open the tables that it names.
+//! 3. Replay the log from where tables end into memtables, and write these to level 0.
+//! 4. Put a new manifest in force that names them and says that nothing is left to replay.
+//! 5. Begin a fresh log segment, and note in the manifest that it must be there.
+//! 6. Only now remove what nobody needs any more: replayed segments, temporary and orphan files.
+//!
+//! # Invariants
+//! - RECOVERY-1: until step 4 is durable, every file that the old manifest needs stays as it was; a
+//!   crash at any moment repeats the recovery from the start or finds it done. The new segment comes
+//!   later, because it claims that what it continues is durable, and replayed bytes need not be: the
+//!   page cache may show what the disk never got.
+//! - RECOVERY-2: nothing is ever appended to a file that was read back.
+//! - RECOVERY-3: a store that lost files is refused, not opened emptier: tables are named by the
+//!   manifest, and the log may not end before the position that the manifest gives.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+
+use stratalog_base::fs::{Fs, Lock};
+use stratalog_base::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
+use stratalog_base::{Error, KeyRef, Result, SeqNo};
+use stratalog_compaction::{
+    Numbers, Output, Policy, Retain, Shape, Version, VersionEdit, write_tables,
+};
+use stratalog_memtable::Memtable;
+use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
+use stratalog_wal::{LogOptions, Recovered, SyncLog, Wal, recover};
+
+use crate::batch::entries;
+use crate::file_name::{self, LOCK, MANIFEST, MANIFEST_TMP};
+use crate::manifest::{self, Manifest};
+use crate::options::Options;
+use crate::pinned::Pinned;
+use crate::stats::{DroppedRange, RecoveryReport};
+use crate::store::{Counters, Store, apply};
+use crate::table_file::{Trash, remove_all};
+use crate::view::{Tree, View};
+use crate::visible::Visible;
+
+/// The position of a store's first write; 0 is before all of them.
+const FIRST_POSITION: SeqNo = 1;
+
+/// Opens the store in `dir`.
+pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
+    let fs = options.fs.clone();
+    let table_options = TableOptions {
+        block_bytes: options.block_bytes,
+        filter_bits_per_key: options.filter_bits_per_key,
+        compression: options.compression,
+        ..TableOptions::default()
+    };
+    let (lock, names) = lock_directory(&*fs, dir, options.create)?;
+    let known = read_manifest(&*fs, dir, &names, options.create)?;
+
+    let cache = BlockCache::new(options.cache_bytes);
+    let trash = Arc::new(Trash::default());
+    let whole = VersionEdit::snapshot(&known.tables);
+    let tree = apply(&*fs, dir, &cache, &trash, &Tree::default(), &whole)?;
+
+    let next_id = names.iter().filter_map(|name| file_name::table_id(name)).map(|id| id + 1);
+    let next_id = next_id.chain(known.numbers.next_id).max().unwrap_or(1);
+    let mut replay = Replay {
+        fs: &*fs,
+        dir,
+        table_options: &table_options,
+        memtable_bytes: options.memtable_bytes,
+        memtable: Arc::new(Memtable::new()),
+        next_id,
+        edit: VersionEdit::default(),
+    };
+    let from = known.numbers.flushed.unwrap_or(FIRST_POSITION);
+    let mut recovered = recover(&*fs, dir, from, options.recovery, &mut |position, payload| {
+        replay.record(position, payload)
+    })?;
+    if *recovered.log_id.get_or_insert(known.store_id) != known.store_id {
+        return Err(Error::corrupt(dir, 0, "the log belongs to another store"));
+    }
+    let floor = known.numbers.log_start.max(known.numbers.closed_at).unwrap_or(0);
+    if recovered.end < floor {
+        let what = format!("the log ends at position {}, but reached {floor}", recovered.end);
+        return Err(Error::corrupt(dir, recovered.end, what)); // RECOVERY-3
+    }
+    replay.flush()?;
+    let Replay { next_id, edit, .. } = replay;
+    fs.sync_dir(dir)?;
+    let tree = apply(&*fs, dir, &cache, &trash, &tree, &edit)?;
+
+    let newest = tree.tables().map(|(_, table)| table.summary().max_seq + 1).max().unwrap_or(0);
+    let start = recovered.end.max(newest).max(from);
+    let numbers = Numbers { flushed: Some(start), next_id: Some(next_id), ..Numbers::default() };
+    let whole = VersionEdit { numbers, ..VersionEdit::snapshot(&tree) };
+    let mut manifest = Manifest::replace(&*fs, dir, known.store_id, &whole)?;
+
+    let log_options = LogOptions { interval: options.sync_interval, ..LogOptions::default() };
+    let log = SyncLog::create(fs.clone(), dir, log_options, &recovered, start)?;
+    let numbers = Numbers { log_start: Some(start), ..Numbers::default() };
+    manifest.append(&VersionEdit { numbers, ..VersionEdit::default() })?;
+    log.truncate_before(start)?;
+    let orphans = sweep(&*fs, dir, &tree)?;
+
+    let active = Arc::new(Memtable::new());
+    let view = View { active: active.clone(), sealed: Vec::new(), tree: Arc::new(tree) };
+    let policy = Policy { level1_bytes: 4 * options.memtable_bytes as u64, ..Policy::default() };
+    Ok(Store {
+        recovery: report(&known, &recovered, edit.added.len(), orphans),
+        dir: dir.to_owned(),
+        fs,
+        options,
+        table_options,
+        policy,
+        manifest: Mutex::new(manifest),
+        work: crate::work::Work::default(),
+        active: RwLock::new(active),
+        view: Pinned::new(Arc::new(view)),
+        visible: Visible::new(log.watermarks().reserved),
+        log,
+        snapshots: crate::snapshot::Snapshots::default(),
+        cache,
+        trash,
+        next_id: AtomicU64::new(next_id),
+        unlogged: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        lock: Mutex::new(Some(lock)),
+        counters: Counters::default(),
+    })
+}
+
+/// Makes sure that `dir` exists (or may be created) and is ours, and locks it. Gives the names of its
+/// files.
+fn lock_directory(fs: &dyn Fs, dir: &Path, create: bool) -> Result<(Box<dyn Lock>, Vec<String>)> {
+    match fs.list(dir) {
+        Ok(names) => refuse_foreign(dir, &names)?, // Before the lock file is put among them.
+        Err(error) if !error.is_not_found() => return Err(error),
+        Err(_) if !create => return Err(no_store(dir, "there is no such directory")),
+        Err(_) => fs.create_dir(dir)?,
+    }
+    let lock = fs.lock(&dir.join(LOCK))?;
+    let names = fs.list(dir)?;
+    refuse_foreign(dir, &names)?;
+    Ok((lock, names))
+}
+
+fn refuse_foreign(dir: &Path, names: &[String]) -> Result<()> {
+    let ours = |name: &String| {
+        let known = [LOCK, MANIFEST, MANIFEST_TMP].contains(&name.as_str());
+        known || file_name::table_id(name).is_some() || file_name::is_segment(name)
+    };
+    if names.iter().any(|name| name == MANIFEST) {
+        return Ok(());
+    }
+    match names.iter().find(|name| !ours(name)) {
+        Some(name) => Err(no_store(dir, &format!("it holds {name}, and no {MANIFEST}"))),
+        None => Ok(()),
+    }
+}
+
+fn no_store(dir: &Path, why: &str) -> Error {
+    Error::NotOurs { path: dir.to_owned(), why: why.to_owned() }
+}
+
+/// What the manifest said; for a new store, nothing.
+struct Known {
+    store_id: u64,
+    created: bool,
+    tables: Version<TableSummary>,
+    numbers: Numbers,
+}
+
+fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String], create: bool) -> Result<Known> {
+    let mut tables = Version::default();
+    let mut numbers = Numbers::default();
+    if !names.iter().any(|name| name == MANIFEST) {
+        // A first manifest comes before the first table or segment, so these say that one was lost.
+        let left =
+            |name: &&String| file_name::table_id(name).is_some() || file_name::is_segment(name);
+        return match names.iter().find(left) {
+            Some(_) => Err(Error::corrupt(&dir.join(MANIFEST), 0, "the manifest is missing")),
+            None if !create => Err(no_store(dir, "there is no MANIFEST")),
+            None => {
+                let store_id = RandomState::new().hash_one(dir);
+                let edit = VersionEdit {
+                    numbers: Numbers { next_id: Some(1), ..numbers },
+                    ..VersionEdit::default()
+                };
+                Manifest::replace(fs, dir, store_id, &edit)?;
+                Ok(Known { store_id, created: true, tables, numbers: edit.numbers })
+            }
+        };
+    }
+    let contents = manifest::read(fs, dir)?;
+    let path = dir.join(MANIFEST);
+    for edit in &contents.edits {
+        let open = |summary: &TableSummary| Ok(summary.clone());
+        tables = tables.apply(edit, open, |what| Error::corrupt(&path, 0, what))?;
+        numbers = numbers.then(edit.numbers);
+    }
+    Ok(Known { store_id: contents.store_id, created: false, tables, numbers })
+}
+
+/// Turns records of the log into level 0 tables.
+struct Replay<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    table_options: &'a TableOptions,
+    memtable_bytes: usize,
+    memtable: Arc<Memtable>,
+    next_id: u64,
+    edit: VersionEdit,
+}
+
+impl Replay<'_> {
+    fn record(&mut self, position: SeqNo, payload: &[u8]) -> Result<()> {
+        for (seq, entry) in (position..).zip(entries(payload)) {
+            let entry = entry.map_err(|malformed| {
+                let what = format!("record at position {position}: {}", malformed.what);
+                Error::corrupt(self.dir, malformed.offset as u64, what)
+            })?;
+            self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
+        }
+        if self.memtable.used_bytes() >= self.memtable_bytes { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let memtable = std::mem::replace(&mut self.memtable, Arc::new(Memtable::new()));
+        let mut create = || {
+            let id = self.next_id;
+            self.next_id += 1;
+            Ok((id, self.fs.create(&file_name::table(self.dir, id))?))
+        };
+        let mut output = Output {
+            create: &mut create,
+            table: self.table_options,
+            table_bytes: u64::MAX,
+            stop: &|| false,
+        };
+        let retain = Retain::new(Vec::new());
+        let tables = write_tables(&mut memtable.cursor(), retain, |_| true, &mut output)?;
+        self.edit.added.extend(tables.into_iter().map(|table| (0, table)));
+        Ok(())
+    }
+}
+
+/// Removes temporary files and tables that the tree does not name.
+fn sweep(fs: &dyn Fs, dir: &Path, tree: &Tree) -> Result<Vec<String>> {
+    let named = |id: u64| tree.tables().any(|(_, table)| table.summary().id == id);
+    let mut names = fs.list(dir)?;
+    names.retain(|name| {
+        name == MANIFEST_TMP || file_name::table_id(name).is_some_and(|id| !named(id))
+    });
+    remove_all(fs, names.iter().map(|name| dir.join(name)))?;
+    Ok(names)
+}
+
+fn report(
+    known: &Known,
+    recovered: &Recovered,
+    tables: usize,
+    orphans: Vec<String>,
+) -> RecoveryReport {
+    let dropped = recovered.dropped.iter().map(|dropped| DroppedRange {
+        file: dropped.file.clone(),
+        offset: dropped.offset,
+        bytes: dropped.bytes,
+        why: dropped.why.clone(),
+    });
+    RecoveryReport {
+        created: known.created,
+        clean_close: recovered.clean_close,
+        records: recovered.records,
+        bytes: recovered.bytes,
+        tables,
+        dropped: dropped.collect(),
+        orphans,
+    }
+}

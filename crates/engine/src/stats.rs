@@ -1,0 +1,94 @@
+//! What a store says of itself.
+
+use std::path::PathBuf;
+
+use stratalog_base::SeqNo;
+
+/// A level of the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LevelStats {
+    /// Tables in the level.
+    pub tables: usize,
+    /// Their bytes on disk.
+    pub bytes: u64,
+    /// Their entries, superseded versions and tombstones included.
+    pub entries: u64,
+    /// Their tombstones.
+    pub tombstones: u64,
+}
+
+/// A store's state and what it has done since it was opened; see [`crate::Db::stats`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The levels, level 0 first.
+    pub levels: Vec<LevelStats>,
+    /// Bytes in the active and the sealed memtables.
+    pub memtable_bytes: usize,
+    /// Entries in them.
+    pub memtable_entries: u64,
+    /// Sealed memtables that wait for their flush.
+    pub sealed_memtables: usize,
+    /// Bytes of table blocks in the cache.
+    pub cache_bytes: usize,
+    /// Bytes of indexes and filters held in memory.
+    pub index_bytes: usize,
+    /// Bytes in log segments that are still needed.
+    pub log_bytes: u64,
+    /// The newest write that reads see.
+    pub visible: SeqNo,
+    /// Every write below survives a power cut.
+    pub durable: SeqNo,
+    /// Open snapshots.
+    pub snapshots: usize,
+    /// Flushes done.
+    pub flushes: u64,
+    /// Compactions done.
+    pub compactions: u64,
+    /// Bytes that flushes and compactions wrote to tables.
+    pub table_bytes_written: u64,
+    /// Times a writer had to wait for a flush or a compaction.
+    pub stalls: u64,
+}
+
+/// What [`crate::Db::check`] found: nothing but good entries, or it would have returned the error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Tables read.
+    pub tables: usize,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Entries found, superseded versions and tombstones included.
+    pub entries: u64,
+}
+
+/// What opening had to do; see [`crate::Db::recovery`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Whether the directory was created by this open.
+    pub created: bool,
+    /// Whether the log ended with the mark of a clean close.
+    pub clean_close: bool,
+    /// Records replayed from the log.
+    pub records: u64,
+    /// Bytes of these records.
+    pub bytes: u64,
+    /// Tables written from them.
+    pub tables: usize,
+    /// What was cut off the log's end, none of it ever promised to survive.
+    pub dropped: Vec<DroppedRange>,
+    /// Files removed: temporaries and tables that no version names.
+    pub orphans: Vec<String>,
+}
+
+/// Bytes that recovery left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedRange {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the range starts.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// Why it was left out.
+    pub why: String,
+}

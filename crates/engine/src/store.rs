@@ -1,0 +1,238 @@
+//! [`Store`]: what the handles, snapshots and threads of one open store share.
+//!
+//! # Locks
+//! Taken in rising rank only. None is held over I/O but where the table says so.
+//!
+//! | rank | lock | guards | I/O while held |
+//! |---:|---|---|---|
+//! | 1 | `manifest` | the manifest; whoever holds it alone changes the tree | yes |
+//! | 2 | `work` | which jobs run, what failed | no |
+//! | 3 | `active` | which memtable takes writes: shared by writers from their place in the log to being visible, exclusive to seal | writers: the log's |
+//! | 4 | `view` (update) | the view's replacement | no |
+//! | 5 | `snapshots`, `trash`, inside `visible`, inside the log, cache and memtable | themselves | the log's own |
+//!
+//! # Invariants
+//! - STORE-1: a write goes to the memtable that was active when it took its place in the log; a seal
+//!   waits for writes on their way and then takes the log's end as the memtable's end. So a sealed
+//!   memtable holds every write below its end and above its predecessor's, and no other.
+//! - STORE-2: a table's writes are all visible: writers publish before they let go of `active`.
+//! - STORE-3: log segments go only when the manifest says, durably, that all their writes are in
+//!   tables; tables only when no durable manifest and no view names them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stratalog_base::fs::{File, Fs, Lock};
+use stratalog_base::sync::{AtomicBool, AtomicU64, JoinHandle, Mutex, Ordering, RwLock};
+use stratalog_base::{Error, Result, SeqNo};
+use stratalog_compaction::{LEVELS, Numbers, Policy, Readable, Shape, VersionEdit};
+use stratalog_memtable::Memtable;
+use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
+use stratalog_wal::{SyncLog, Wal};
+
+use crate::file_name;
+use crate::manifest::{self, Manifest};
+use crate::options::Options;
+use crate::pinned::Pinned;
+use crate::snapshot::Snapshots;
+use crate::stats::{CheckReport, LevelStats, RecoveryReport, Stats};
+use crate::table_file::{TableFile, Trash};
+use crate::view::{Sealed, Tree, View};
+use crate::visible::Visible;
+use crate::work::Work;
+
+/// See the module page.
+#[derive(Debug)]
+pub(crate) struct Store {
+    // Constant.
+    pub dir: PathBuf,
+    pub fs: Arc<dyn Fs>,
+    pub options: Options,
+    pub table_options: TableOptions,
+    pub policy: Policy,
+    pub recovery: RecoveryReport,
+
+    // In order of rank.
+    pub manifest: Mutex<Manifest>,
+    pub work: Work,
+    pub active: RwLock<Arc<Memtable>>,
+    pub view: Pinned<View>,
+
+    // Each takes care of itself.
+    pub log: SyncLog,
+    pub visible: Visible,
+    pub snapshots: Snapshots,
+    pub cache: Arc<BlockCache>,
+    pub trash: Arc<Trash>,
+    pub next_id: AtomicU64,
+    /// Whether the active memtable holds writes that the log does not.
+    pub unlogged: AtomicBool,
+    pub closed: AtomicBool,
+    pub lock: Mutex<Option<Box<dyn Lock>>>,
+    pub counters: Counters,
+}
+
+/// What the store counts, each once per job or stall.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub flushes: AtomicU64,
+    pub compactions: AtomicU64,
+    pub table_bytes_written: AtomicU64,
+    pub stalls: AtomicU64,
+}
+
+impl Store {
+    /// # Errors
+    /// [`Error::Closed`] once the store was closed.
+    #[inline]
+    pub fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// The sequence number that sees everything visible, and nothing newer.
+    #[inline]
+    pub fn newest_visible(&self) -> SeqNo {
+        self.visible.upto() - 1
+    }
+
+    /// Creates the file of a new table.
+    pub fn create_table(&self) -> Result<(u64, Arc<dyn File>)> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        Ok((id, self.fs.create(&file_name::table(&self.dir, id))?))
+    }
+
+    /// Makes `edit` the tree's next change, durably, and shows it to reads. `flushed` is the sealed
+    /// memtable that the edit replaces.
+    ///
+    /// # Errors
+    /// Of the manifest. Then the tree is as before, the edit may or may not be found when the store is
+    /// next opened, and no file that either needs was removed (STORE-3).
+    pub fn install(&self, mut edit: VersionEdit, flushed: Option<&Sealed>) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        self.fs.sync_dir(&self.dir)?;
+        edit.numbers.next_id = Some(self.next_id.load(Ordering::Relaxed));
+        let tree = self.view.pin().tree.clone();
+        let next = apply(&*self.fs, &self.dir, &self.cache, &self.trash, &tree, &edit)?;
+        if manifest.must_be_replaced() {
+            let numbers = manifest.numbers().then(edit.numbers);
+            let whole = VersionEdit { numbers, ..VersionEdit::snapshot(&next) };
+            *manifest = Manifest::replace(&*self.fs, &self.dir, manifest.store_id(), &whole)?;
+        } else {
+            manifest.append(&edit)?;
+        }
+        let next = Arc::new(next);
+        self.view.update(|view| {
+            let mut sealed = view.sealed.clone();
+            if let Some(flushed) = flushed {
+                let oldest = sealed.pop().expect("a flush installs the oldest sealed memtable");
+                assert!(Arc::ptr_eq(&oldest.memtable, &flushed.memtable), "flushes are in order");
+            }
+            View { active: view.active.clone(), sealed, tree: next }
+        });
+        for &(level, id) in &edit.removed {
+            let moved = edit.added.iter().any(|(_, summary)| summary.id == id);
+            let left = tree.level(level).iter().find(|table| table.summary().id == id && !moved);
+            if let Some(table) = left {
+                table.mark_obsolete();
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the background work, closes the log so that everything in it is durable, and lets the
+    /// directory go. Writes that the log does not have are lost unless they were flushed before.
+    /// Reads that have begun, iterators and snapshots go on.
+    ///
+    /// # Errors
+    /// Of the log and the manifest; the directory is let go all the same. Closing twice does nothing.
+    pub fn close(&self, threads: Vec<JoinHandle<()>>) -> Result<()> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.work.begin_close();
+        for thread in threads {
+            let _ = thread.join(); // A panic there was reported where it happened.
+        }
+        let end = {
+            let _no_writer_on_its_way = self.active.write();
+            self.log.watermarks().logged
+        };
+        let outcome = self.log.close().and_then(|()| {
+            let mut manifest = self.manifest.lock();
+            let numbers = Numbers { closed_at: Some(end), ..Numbers::default() };
+            let edit = VersionEdit { numbers, ..VersionEdit::default() };
+            // Without the note the log merely counts as not closed.
+            if manifest.must_be_replaced() { Ok(()) } else { manifest.append(&edit) }
+        });
+        let outcome = outcome.and(self.tidy());
+        self.lock.lock().take();
+        outcome
+    }
+
+    /// What the store says of itself.
+    pub fn stats(&self) -> Stats {
+        let view = self.view.pin();
+        let mut levels = vec![LevelStats::default(); LEVELS];
+        let mut index_bytes = 0;
+        for (level, table) in view.tree.tables() {
+            let (stats, summary) = (&mut levels[level], table.summary());
+            stats.tables += 1;
+            stats.bytes += summary.bytes;
+            stats.entries += summary.entries;
+            stats.tombstones += summary.tombstones;
+            index_bytes += table.table().memory_bytes();
+        }
+        let marks = self.log.watermarks();
+        let flushed = self.manifest.lock().numbers().flushed.unwrap_or(0);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            levels,
+            memtable_bytes: view.memtables().map(|memtable| memtable.used_bytes()).sum(),
+            memtable_entries: view.memtables().map(|memtable| memtable.len() as u64).sum(),
+            sealed_memtables: view.sealed.len(),
+            cache_bytes: self.cache.used_bytes(),
+            index_bytes,
+            log_bytes: marks.logged.saturating_sub(flushed),
+            visible: self.newest_visible(),
+            durable: marks.durable,
+            snapshots: self.snapshots.count(),
+            flushes: count(&self.counters.flushes),
+            compactions: count(&self.counters.compactions),
+            table_bytes_written: count(&self.counters.table_bytes_written),
+            stalls: count(&self.counters.stalls),
+        }
+    }
+
+    /// Reads every table and the manifest whole; see [`crate::Db::check`].
+    pub fn check(&self) -> Result<CheckReport> {
+        self.check_open()?;
+        manifest::read(&*self.fs, &self.dir)?;
+        let tree = self.view.pin().tree.clone();
+        let mut report = CheckReport::default();
+        for (_, table) in tree.tables() {
+            report.tables += 1;
+            report.bytes += table.summary().bytes;
+            report.entries += table.table().verify()?;
+        }
+        Ok(report)
+    }
+
+    /// Frees what reads no longer hold: replaced views, and the files of tables that left.
+    pub fn tidy(&self) -> Result<()> {
+        self.view.tidy();
+        self.trash.empty(&*self.fs, &self.dir)
+    }
+}
+
+/// The tree after `edit`, with the tables that it adds open.
+pub(crate) fn apply(
+    fs: &dyn Fs,
+    dir: &Path,
+    cache: &Arc<BlockCache>,
+    trash: &Arc<Trash>,
+    tree: &Tree,
+    edit: &VersionEdit,
+) -> Result<Tree> {
+    let open = |summary: &TableSummary| TableFile::open(fs, dir, summary, cache, trash);
+    tree.apply(edit, open, |what| Error::corrupt(&dir.join(file_name::MANIFEST), 0, what))
+}

@@ -1,0 +1,104 @@
+//! [`TableFile`]: a table of the tree as the engine holds it, and the removal of those that left.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stratalog_base::fs::Fs;
+use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
+use stratalog_base::{Error, Result};
+use stratalog_compaction::{Readable, Shape};
+use stratalog_sstable::{BlockCache, Table, TableSummary};
+
+use crate::file_name;
+
+/// An open table. Versions share it; when the last one that names it goes, and it has been marked
+/// obsolete, its file is due for removal.
+#[derive(Debug)]
+pub(crate) struct TableFile {
+    table: Arc<Table>,
+    obsolete: AtomicBool,
+    trash: Arc<Trash>,
+}
+
+impl TableFile {
+    /// Opens the table that `summary` tells of.
+    ///
+    /// # Errors
+    /// Of opening; [`Error::Corrupt`] if the file is missing or holds another table than that.
+    pub fn open(
+        fs: &dyn Fs,
+        dir: &Path,
+        summary: &TableSummary,
+        cache: &Arc<BlockCache>,
+        trash: &Arc<Trash>,
+    ) -> Result<Arc<TableFile>> {
+        let path = file_name::table(dir, summary.id);
+        let file = fs.open(&path).map_err(|error| match error.is_not_found() {
+            true => Error::corrupt(&path, 0, "the manifest names this table, but it is missing"),
+            false => error,
+        })?;
+        let table = Table::open(file, summary.id, cache.clone())?;
+        if table.summary() != summary {
+            return Err(Error::corrupt(
+                &path,
+                0,
+                "the manifest tells of another table by this name",
+            ));
+        }
+        Ok(Arc::new(TableFile { table, obsolete: AtomicBool::new(false), trash: trash.clone() }))
+    }
+
+    /// Says that no manifest names the table any more, durably.
+    pub fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shape for TableFile {
+    fn summary(&self) -> &TableSummary {
+        self.table.summary()
+    }
+}
+
+impl Readable for TableFile {
+    fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+}
+
+impl Drop for TableFile {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Relaxed) {
+            self.trash.ids.lock().push(self.table.summary().id);
+        }
+    }
+}
+
+/// Ids of tables whose files can go. Readers put them here when they drop the last pin; files are
+/// removed by the thread that next has time, never in a read.
+#[derive(Debug, Default)]
+pub(crate) struct Trash {
+    ids: Mutex<Vec<u64>>,
+}
+
+impl Trash {
+    /// Removes the files.
+    ///
+    /// # Errors
+    /// Of the first removal that failed; the rest is tried all the same, and what stays is swept when
+    /// the store is next opened.
+    pub fn empty(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        let ids = std::mem::take(&mut *self.ids.lock());
+        let paths = ids.into_iter().map(|id| file_name::table(dir, id));
+        remove_all(fs, paths)
+    }
+}
+
+/// Removes every one of `paths` that it can.
+pub(crate) fn remove_all(fs: &dyn Fs, paths: impl Iterator<Item = PathBuf>) -> Result<()> {
+    let mut outcome = Ok(());
+    for path in paths {
+        outcome = outcome.and(fs.remove(&path));
+    }
+    outcome
+}

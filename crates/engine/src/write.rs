@@ -1,0 +1,129 @@
+//! Writing: make room, take a place in the log, apply to the memtable, become visible, wait to be
+//! durable if asked.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use stratalog_base::sync::{Ordering, RwLockReadGuard};
+use stratalog_base::{KeyRef, Result, SeqNo};
+use stratalog_memtable::Memtable;
+use stratalog_wal::{Durability, Ticket, Wal};
+
+use crate::batch::{Batch, entries};
+use crate::store::Store;
+use crate::view::{Sealed, View};
+use crate::work::Task;
+
+/// Sealed memtables that may wait for their flush; with more, writers wait.
+const SEALED_MEMTABLES_MAX: usize = 2;
+/// Tables in level 0 at which writers wait for a compaction.
+const LEVEL0_TABLES_STOP: usize = 20;
+
+impl Store {
+    /// Writes the entries of `batch`, atomically. When this returns they are visible, and survive
+    /// what `durability` promises.
+    ///
+    /// # Errors
+    /// If there is no room and none can be made, or of the log. Then nothing was applied, except that
+    /// after a failed **sync** the write is visible without being durable; the log takes no more
+    /// writes from then on.
+    pub fn commit(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
+        self.check_open()?;
+        let payload = batch.payload()?;
+        let ticket = {
+            let active = self.active_with_room()?;
+            let ticket = match durability {
+                Durability::None => {
+                    self.unlogged.store(true, Ordering::Relaxed);
+                    self.log.reserve(batch.len() as u64)?
+                }
+                _ => self.log.append(&[IoSlice::new(payload)], durability)?,
+            };
+            for (seq, entry) in (ticket.position..).zip(entries(payload)) {
+                let entry = entry.expect("a batch holds what it encoded");
+                active.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
+            }
+            self.visible.publish(ticket.start, ticket.end); // STORE-2: before `active` is let go.
+            ticket
+        };
+        if durability == Durability::Sync {
+            self.log.wait_durable(ticket.end)?;
+        }
+        Ok(ticket)
+    }
+
+    /// The active memtable, held against being sealed, once it is below its size.
+    #[inline]
+    fn active_with_room(&self) -> Result<RwLockReadGuard<'_, Arc<Memtable>>> {
+        loop {
+            let active = self.active.read();
+            if active.used_bytes() < self.options.memtable_bytes {
+                return Ok(active);
+            }
+            drop(active);
+            self.make_room()?;
+        }
+    }
+
+    /// Seals the full memtable, as soon as there is room for another sealed one.
+    #[cold]
+    fn make_room(&self) -> Result<()> {
+        let mut waited = false;
+        let wait = self.finish(Task::Flush, |state| {
+            let view = self.view.pin();
+            let crowded = view.tree.level(0).len() >= LEVEL0_TABLES_STOP;
+            if crowded {
+                state.take_failure(Task::Compact)?;
+            }
+            let room = view.sealed.len() < SEALED_MEMTABLES_MAX && !crowded;
+            waited |= !room;
+            Ok(room)
+        });
+        if waited {
+            self.counters.stalls.fetch_add(1, Ordering::Relaxed);
+        }
+        wait?;
+        self.seal(self.options.memtable_bytes);
+        if self.options.background { Ok(()) } else { self.wait_idle() }
+    }
+
+    /// Seals the active memtable if it has at least `bytes` and is not empty.
+    pub fn seal(&self, bytes: usize) {
+        {
+            let mut active = self.active.write(); // STORE-1: no write is on its way.
+            if active.is_empty() || active.used_bytes() < bytes {
+                return;
+            }
+            let unlogged = self.unlogged.swap(false, Ordering::Relaxed);
+            let sealed = Sealed { memtable: active.clone(), end: self.log_end(), unlogged };
+            let fresh = Arc::new(Memtable::new());
+            self.view.update(|view| View {
+                active: fresh.clone(),
+                sealed: [&[sealed], &*view.sealed].concat(),
+                tree: view.tree.clone(),
+            });
+            *active = fresh;
+        }
+        self.work.notify();
+    }
+
+    /// Where the next write will go.
+    pub fn log_end(&self) -> SeqNo {
+        self.log.watermarks().reserved
+    }
+
+    /// Makes every acknowledged write durable.
+    ///
+    /// # Errors
+    /// Of the log, or of the flush that writes of [`Durability::None`] need.
+    pub fn sync(&self) -> Result<()> {
+        self.check_open()?;
+        if self.has_unlogged() { self.flush() } else { self.log.sync() }
+    }
+
+    /// Whether a memtable holds writes that the log does not.
+    pub fn has_unlogged(&self) -> bool {
+        let sealed = self.view.pin().sealed.iter().any(|sealed| sealed.unlogged);
+        sealed || self.unlogged.load(Ordering::Relaxed)
+    }
+}

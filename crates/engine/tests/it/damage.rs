@@ -1,0 +1,201 @@
+//! Damaged, lost, swapped and foreign files (F6, F8, F9, R2, R4): a typed error that names the file, or
+//! the right answer.
+
+use std::path::{Path, PathBuf};
+
+use stratalog::fs::{Fs, SimFs};
+use stratalog::{Compression, Db, Error, RecoveryMode, Result};
+
+use crate::common::{DIR, State, collect, tiny_and_steady};
+
+/// A store with two tables, edits in its manifest and records in its log.
+fn store(close: bool) -> (SimFs, State) {
+    let fs = SimFs::new();
+    let mut state = State::new();
+    let db = open(&fs).unwrap();
+    for round in 0..3u8 {
+        for i in 0..12u8 {
+            let (key, value) = (vec![b'k', i, round % 2], vec![round ^ i; 40]);
+            db.put(&key, &value).unwrap();
+            state.insert(key, value);
+        }
+        db.delete([b'k', 3, 0]).unwrap();
+        state.remove(&[b'k', 3, 0][..]);
+        if round < 2 {
+            db.flush().unwrap();
+        }
+    }
+    if close {
+        db.close().unwrap();
+        (fs, state)
+    } else {
+        (fs.kill(), state)
+    }
+}
+
+fn open(fs: &SimFs) -> Result<Db> {
+    tiny_and_steady(fs).compression(Compression::None).open(DIR)
+}
+
+/// Reads everything in every way there is: all of it right, or an error that is about damage.
+fn read(fs: &SimFs, state: &State) -> Result<()> {
+    let db = open(fs)?;
+    for (key, value) in state {
+        assert_eq!(db.get(key)?.as_deref(), Some(&**value), "a wrong value for {key:?}");
+    }
+    assert_eq!(db.get([b'k', 3, 0])?, None, "a deleted key came back");
+    assert_eq!(collect(db.iter())?, *state);
+    let back: State =
+        db.iter().rev().map(|e| e.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect::<Result<_>>()?;
+    assert_eq!(back, *state);
+    db.check()?;
+    db.compact()?;
+    assert_eq!(collect(db.iter())?, *state);
+    Ok(())
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { .. } | Error::NotOurs { .. } | Error::NewerFormat { .. })
+}
+
+fn data_files(fs: &SimFs) -> Vec<(PathBuf, u64)> {
+    let mut files = fs.files();
+    files.retain(|(path, _)| !path.ends_with("LOCK"));
+    files
+}
+
+#[test]
+fn any_flipped_byte_of_a_closed_store_is_noticed_or_harmless() {
+    let (whole, state) = store(true);
+    assert_eq!(data_files(&whole).len(), 4, "manifest, log, two tables");
+    let (mut noticed, mut harmless) = (0, 0);
+    for (path, len) in data_files(&whole) {
+        for offset in 0..len {
+            for mask in [0xff, 1 << (offset % 8)] {
+                let fs = whole.kill();
+                fs.corrupt(&path, offset, mask);
+                match read(&fs, &state) {
+                    Ok(()) => harmless += 1,
+                    Err(error) => {
+                        assert!(is_damage(&error), "{path:?} at {offset}: {error:?}");
+                        assert!(error.to_string().contains(DIR), "{error} names no file");
+                        noticed += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(noticed > 20 * harmless, "{noticed} noticed, {harmless} harmless");
+}
+
+#[test]
+fn a_flipped_byte_of_an_open_log_costs_at_most_what_was_never_promised() {
+    let (whole, state) = store(false);
+    let db = open(&whole.kill()).unwrap();
+    assert_eq!(collect(db.iter()).unwrap(), state);
+    let logs = data_files(&whole)
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|e| e == "wal"));
+    for (path, len) in logs {
+        for offset in 0..len {
+            let fs = whole.kill();
+            fs.corrupt(&path, offset, 0x55);
+            match open(&fs) {
+                Err(error) => assert!(is_damage(&error), "{error:?}"),
+                // The flushed rounds are there whatever the log says.
+                Ok(db) => {
+                    let found = collect(db.iter()).unwrap();
+                    assert!(found.len() >= 23, "at {offset}: {} entries", found.len());
+                    assert!(
+                        found == state || !db.recovery().dropped.is_empty(),
+                        "at {offset}: silent"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn strict_recovery_accepts_only_a_log_that_ends_cleanly() {
+    let strict = |fs: &SimFs| tiny_and_steady(fs).recovery(RecoveryMode::Strict).open(DIR);
+    let (closed, state) = store(true);
+    assert_eq!(collect(strict(&closed).unwrap().iter()).unwrap(), state);
+    let (torn, _) = store(false);
+    let (log, len) = data_files(&torn)
+        .into_iter()
+        .find(|(path, _)| path.extension().is_some_and(|e| e == "wal"))
+        .unwrap();
+    torn.corrupt(&log, len - 5, 0xff);
+    let error = strict(&torn.kill()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(open(&torn.kill()).is_ok(), "the default cuts the torn tail");
+}
+
+#[test]
+fn a_lost_file_is_named_and_never_an_emptier_store() {
+    let (whole, state) = store(true);
+    for (path, _) in data_files(&whole) {
+        let fs = whole.kill();
+        fs.remove(&path).unwrap();
+        let error = open(&fs).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "without {path:?}: {error}");
+    }
+    read(&whole, &state).unwrap();
+}
+
+#[test]
+fn a_truncated_file_is_noticed() {
+    let (whole, state) = store(true);
+    for (path, len) in data_files(&whole) {
+        for len in [0, 1, len / 2, len - 1] {
+            let fs = whole.kill();
+            let bytes = fs.read_file(&path);
+            fs.write_file(&path, &bytes[..len as usize]);
+            if let Err(error) = read(&fs, &state) {
+                assert!(is_damage(&error), "{path:?} cut to {len}: {error:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_under_another_name_is_refused() {
+    let (whole, _) = store(true);
+    let tables: Vec<_> = data_files(&whole).into_iter().map(|(path, _)| path).collect();
+    let tables: Vec<_> =
+        tables.iter().filter(|path| path.extension().is_some_and(|e| e == "sst")).collect();
+    let [a, b] = tables[..] else { panic!("two tables") };
+    let fs = whole.kill();
+    let (first, second) = (fs.read_file(a), fs.read_file(b));
+    fs.write_file(a, &second);
+    fs.write_file(b, &first);
+    assert!(is_damage(&open(&fs).map(drop).unwrap_err()));
+}
+
+#[test]
+fn an_older_manifest_or_table_is_refused() {
+    let (older, _) = store(true);
+    let newer = older.kill();
+    let db = open(&newer).unwrap();
+    for i in 0..200u8 {
+        db.put([i], [i; 100]).unwrap();
+    }
+    db.compact().unwrap();
+    db.close().unwrap();
+    let manifest = Path::new(DIR).join("MANIFEST");
+    newer.write_file(&manifest, &older.read_file(&manifest));
+    let error = open(&newer).map(drop).unwrap_err();
+    assert!(is_damage(&error), "{error}");
+}
+
+#[test]
+fn a_newer_format_is_named_as_such() {
+    let (whole, _) = store(true);
+    let manifest = Path::new(DIR).join("MANIFEST");
+    let mut bytes = whole.read_file(&manifest);
+    bytes[8] = 9;
+    whole.write_file(&manifest, &bytes);
+    let error = open(&whole).map(drop).unwrap_err();
+    assert!(matches!(error, Error::NewerFormat { found: 9, supported: 1, .. }), "{error}");
+}

@@ -1,0 +1,11 @@
+//! The engine as its users see it: behaviour, models, crashes, damage, faults.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod api;
+mod common;
+mod concurrent;
+mod crash;
+mod damage;
+mod faults;
+mod model;

@@ -1,0 +1,152 @@
+//! How entries get in: into their leaf, and up through the nodes that split.
+
+use stratalog_base::KeyRef;
+use stratalog_base::sync::{MutexGuard, Ordering};
+
+use crate::memtable::Memtable;
+use crate::node::{Link, Node, SLOTS, common_prefix_bytes, prefix};
+use crate::search::Place;
+
+/// Enough for 2^32 entries in nodes that are at least half full.
+const MAX_LEVELS: usize = 16;
+/// Ascending keys to come share fewer bytes with the node's first two than those do with each other:
+/// so many bytes fewer are skipped then.
+const APPEND_SLACK_BYTES: usize = 2;
+
+impl Memtable {
+    /// Adds an entry, visible to all threads when this returns. Waits for no reader and, on the way
+    /// down, for no writer; two writers of neighbouring keys take turns for a few nanoseconds.
+    ///
+    /// An entry whose internal key (user key and trailer) is there already is ignored.
+    ///
+    /// # Panics
+    /// If the key is longer than [`MAX_KEY_BYTES`] or the value longer than [`MAX_VALUE_BYTES`], or if
+    /// the memtable holds 32 GiB already.
+    pub fn insert(&self, key: KeyRef<'_>, value: &[u8]) {
+        let mut child = self.new_entry(key, value);
+        let mut key = self.entry(child).key;
+        let mut path = [0; MAX_LEVELS];
+        let leaf = self.descend(key, 0, |level, id| path[usize::from(level)] = id);
+        let mut at = (leaf.id, leaf.shared);
+        let mut level = 0;
+        while let Some(right) = self.add(at, key, child) {
+            child = right;
+            key = self.low_key(level + 1, right).expect("only the left edge has no low key");
+            level += 1;
+            at = match path[usize::from(level)] {
+                0 => (self.node_above(key, level), 0),
+                id => (id, 0),
+            };
+        }
+    }
+
+    /// Adds the link to `child`, whose (low) key is `key`, to the node `at` or one to its right.
+    /// Returns the node that it had to split off and that the level above does not know yet.
+    fn add(&self, at: (u32, usize), key: KeyRef<'_>, child: u32) -> Option<u32> {
+        let (place, _lock) = self.lock(at, key);
+        let Place { node, view, rank, .. } = place;
+        if node.level == 0 && self.holds(&place, key) {
+            self.ignored.fetch_add(1, Ordering::Release);
+            return None;
+        }
+        let link = Link::new(place.prefix, child);
+        if view.order.len() < SLOTS {
+            node.add(rank, link);
+            return None;
+        }
+        let mut links = [link; SLOTS + 1];
+        for at in 0..SLOTS {
+            links[at + usize::from(at >= rank)] = node.link(view.order, at);
+        }
+        // Ascending keys fill their nodes; others leave them half full.
+        let appends = rank == SLOTS && view.next.is_none();
+        let kept = if appends { SLOTS } else { links.len().div_ceil(2) };
+        let right = self.new_right_node(node, view.next, &links, kept);
+        let right_link = Link::new(links[kept].prefix(), right);
+        if rank < kept {
+            node.split(kept - 1, right_link);
+            node.add(rank, link);
+        } else {
+            node.split(kept, right_link);
+        }
+        if self.root.load(Ordering::Relaxed) != place.id {
+            return Some(right);
+        }
+        // Only who holds the root's lock replaces it.
+        let children = [Link::new(0, place.id), Link::new(self.low_prefix(right), right)];
+        let root = self.new_node(Node::new(node.level + 1, 0, 0, &children, Link::NONE));
+        self.root.store(root, Ordering::Release);
+        None
+    }
+
+    /// Locks the node in which `key` belongs: the node `at` or one to its right.
+    fn lock(&self, at: (u32, usize), key: KeyRef<'_>) -> (Place<'_>, MutexGuard<'_, ()>) {
+        let (mut id, mut shared) = at;
+        loop {
+            let lock = self.node(id).lock.lock();
+            let place = self.locate(id, key, shared);
+            if place.id == id {
+                return (place, lock);
+            }
+            (id, shared) = (place.id, place.shared);
+        }
+    }
+
+    /// Whether the leaf or its right neighbour begins the keys not less than `key` with `key` itself.
+    fn holds(&self, place: &Place<'_>, key: KeyRef<'_>) -> bool {
+        let next = place.view.next;
+        let (prefix, level, id) = match place.link {
+            Link::NONE => (next.prefix(), 1, next.id()),
+            link => (link.prefix(), 0, link.id()),
+        };
+        id != 0 && prefix == place.prefix && self.low_key(level, id) == Some(key)
+    }
+
+    /// A node of `links[kept..]`, which `node` gives up.
+    fn new_right_node(&self, node: &Node, next: Link, links: &[Link], kept: usize) -> u32 {
+        let level = node.level;
+        let key =
+            |link: Link| self.low_key(level, link.id()).expect("only the leftmost has no low key");
+        let (left, first, last) = (links[kept - 1], links[kept], links[links.len() - 1]);
+        let low = if level == 0 { first.id() } else { self.node(first.id()).low };
+        let slack = if kept == SLOTS { APPEND_SLACK_BYTES } else { 0 };
+        let agree = common_prefix_bytes(left.prefix(), last.prefix());
+        if agree <= slack && last.prefix() != Link::ABOVE {
+            return self.new_node(Node::new(level, low, node.skip, &links[kept..], next));
+        }
+        // The prefixes hardly tell the keys apart: take them from farther behind.
+        let (left, last) = (key(left).user, key(last).user);
+        let common = left.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let skip = common.saturating_sub(slack);
+        let mut moved = [Link::NONE; SLOTS];
+        for (to, &from) in moved.iter_mut().zip(&links[kept..]) {
+            *to = Link::new(prefix(key(from).user, skip), from.id());
+        }
+        let next = match self.low_key(1, next.id()) {
+            Some(end) if end.user.starts_with(&last[..skip]) => {
+                Link::new(prefix(end.user, skip), next.id())
+            }
+            Some(_) => Link::new(Link::ABOVE, next.id()),
+            None => Link::NONE,
+        };
+        let moved = &moved[..links.len() - kept];
+        self.new_node(Node::new(level, low, skip as u32, moved, next))
+    }
+
+    /// The node of `level` in which `key` belongs, when the way down did not come past one: the level
+    /// is new, or about to be by who holds the root's lock.
+    #[cold]
+    fn node_above(&self, key: KeyRef<'_>, level: u8) -> u32 {
+        loop {
+            let root = self.node(self.root.load(Ordering::Acquire));
+            if root.level >= level {
+                return self.descend(key, level, |_, _| ()).id;
+            }
+            drop(root.lock.lock());
+        }
+    }
+
+    fn low_prefix(&self, node: u32) -> u32 {
+        self.low_key(1, node).map_or(0, |key| prefix(key.user, 0))
+    }
+}

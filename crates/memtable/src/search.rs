@@ -1,0 +1,182 @@
+//! How keys are found: the way down and to the right, and the pages of leaves.
+//!
+//! Every loop that tries again does so because a writer has finished something meanwhile: no reader
+//! waits for a writer that stands still.
+
+use stratalog_base::KeyRef;
+use stratalog_base::sync::Ordering;
+
+use crate::memtable::Memtable;
+use crate::node::{Link, Node, SLOTS, View, common_prefix_bytes, prefix};
+
+/// Where a key belongs in a node.
+pub(crate) struct Place<'a> {
+    pub(crate) id: u32,
+    pub(crate) node: &'a Node,
+    pub(crate) view: View,
+    /// The key's own prefix by this node's `skip`.
+    pub(crate) prefix: u32,
+    /// Bytes of the key that are known to be the low key's, too.
+    pub(crate) shared: usize,
+    /// How many of the node's keys are less.
+    pub(crate) rank: usize,
+    /// A leaf's first link that is not less, an inner node's last that is less; or none.
+    pub(crate) link: Link,
+}
+
+/// A leaf's entries at one moment, and its right neighbour.
+#[derive(Default)]
+pub(crate) struct Page {
+    pub(crate) entries: [u32; SLOTS],
+    pub(crate) len: usize,
+    pub(crate) next: u32,
+}
+
+impl Memtable {
+    /// The leaf in which `target` belongs, by the entries that are less, as a page and a rank in it.
+    pub(crate) fn page_at(&self, target: KeyRef<'_>) -> (Page, usize) {
+        let mut leaf = self.descend(target, 0, |_, _| ());
+        loop {
+            if let Some(page) = self.read_page(leaf.node, &leaf.view) {
+                return (page, leaf.rank);
+            }
+            leaf = self.locate(leaf.id, target, leaf.shared);
+        }
+    }
+
+    /// A leaf's page.
+    pub(crate) fn page(&self, leaf: u32) -> Page {
+        let leaf = self.node(leaf);
+        loop {
+            if let Some(page) = self.read_page(leaf, &leaf.view()) {
+                return page;
+            }
+        }
+    }
+
+    pub(crate) fn first_page(&self) -> Page {
+        self.page(self.first_leaf)
+    }
+
+    pub(crate) fn last_page(&self) -> Page {
+        let mut node = self.node(self.root.load(Ordering::Acquire));
+        loop {
+            let view = node.view();
+            let child = match view.next {
+                Link::NONE if node.level == 0 => match self.read_page(node, &view) {
+                    Some(page) => return page,
+                    None => continue,
+                },
+                // An inner node is never empty, and any of its children leads to the right edge.
+                Link::NONE => node.link(view.order, view.order.len() - 1).id(),
+                next => next.id(),
+            };
+            node = self.node(child);
+        }
+    }
+
+    #[inline]
+    fn read_page(&self, leaf: &Node, view: &View) -> Option<Page> {
+        let mut page = Page { len: view.order.len(), next: view.next.id(), ..Page::default() };
+        for (rank, id) in page.entries[..page.len].iter_mut().enumerate() {
+            *id = leaf.link(view.order, rank).id();
+            self.entries.prefetch(*id, 2);
+        }
+        self.nodes.prefetch(page.next, 2);
+        if view.is_splitting() && !view.next.is_none() {
+            // NODE-3: what `next` has as well must not be met twice.
+            let end = self.low_key(1, page.next);
+            let within = |&id: &u32| Some(self.entry(id).key) < end;
+            page.len = page.entries[..page.len].partition_point(within);
+        }
+        leaf.unchanged_since(view).then_some(page)
+    }
+
+    /// The place of `target` on `level`, by way of the nodes that `visit` is told.
+    #[inline]
+    pub(crate) fn descend(
+        &self,
+        target: KeyRef<'_>,
+        level: u8,
+        mut visit: impl FnMut(u8, u32),
+    ) -> Place<'_> {
+        let (mut id, mut shared) = (self.root.load(Ordering::Acquire), 0);
+        loop {
+            let place = self.locate(id, target, shared);
+            visit(place.node.level, place.id);
+            if place.node.level == level {
+                return place;
+            }
+            id = place.link.id();
+            self.nodes.prefetch(id, 2);
+            shared = if place.prefix == Link::ABOVE {
+                0
+            } else {
+                place.node.skip as usize + common_prefix_bytes(place.prefix, place.link.prefix())
+            };
+        }
+    }
+
+    /// The place of `target` in the node `id` or, if the node has lost it, in one to its right.
+    /// `shared` bytes of `target` are known to be the node's low key's as well.
+    #[inline]
+    pub(crate) fn locate(&self, mut id: u32, target: KeyRef<'_>, mut shared: usize) -> Place<'_> {
+        let mut node = self.node(id);
+        loop {
+            let view = node.view();
+            let prefix = self.prefix_in(node, target.user, shared);
+            let next = view.next;
+            if !next.is_none()
+                && next.prefix() <= prefix
+                && (next.prefix() < prefix || self.low_key(1, next.id()) < Some(target))
+            {
+                (id, node, shared) = (next.id(), self.node(next.id()), 0);
+                continue;
+            }
+            let rank = self.rank(node, &view, prefix, target);
+            let link = match rank.checked_sub(usize::from(node.level > 0)) {
+                Some(at) if at < view.order.len() => node.link(view.order, at),
+                _ => Link::NONE,
+            };
+            if node.unchanged_since(&view) {
+                return Place { id, node, view, prefix, shared, rank, link };
+            }
+        }
+    }
+
+    /// How many of the node's keys are less than `target`, whose prefix is `prefix`.
+    #[inline]
+    fn rank(&self, node: &Node, view: &View, prefix: u32, target: KeyRef<'_>) -> usize {
+        let order = view.order;
+        let mut rank = node.count_below(order, prefix);
+        if rank < order.len() && node.link(order, rank).prefix() == prefix {
+            let mut end = node.count_to(order, prefix);
+            while rank < end {
+                let middle = rank.midpoint(end);
+                if self.low_key(node.level, node.link(order, middle).id()) < Some(target) {
+                    rank = middle + 1;
+                } else {
+                    end = middle;
+                }
+            }
+        }
+        rank
+    }
+
+    /// The prefix of `user`, a key not less than the node's low key, for that node's links (NODE-4).
+    #[inline]
+    fn prefix_in(&self, node: &Node, user: &[u8], shared: usize) -> u32 {
+        let skip = node.skip as usize;
+        if skip == 0 || user.len() >= skip && (shared >= skip || self.shares_skipped(node, user)) {
+            prefix(user, skip)
+        } else {
+            Link::ABOVE
+        }
+    }
+
+    #[cold]
+    fn shares_skipped(&self, node: &Node, user: &[u8]) -> bool {
+        let skip = node.skip as usize;
+        self.entry(node.low).key.user[..skip] == user[..skip]
+    }
+}

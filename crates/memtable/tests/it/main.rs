@@ -1,0 +1,161 @@
+//! The memtable against a model, under many threads, and at the edges.
+//!
+//! Random cases print their seed when they fail; `SEED=<n>` runs that one alone.
+#![expect(clippy::unwrap_used, missing_docs, reason = "a test may panic, in its helpers, too")]
+
+mod concurrent;
+mod model;
+
+use std::sync::Arc;
+
+use stratalog_base::key::{MAX_KEY_BYTES, MAX_SEQ_NO, MAX_VALUE_BYTES};
+use stratalog_base::{Cursor, KeyRef, Kind, Trailer};
+use stratalog_memtable::Memtable;
+
+/// Xorshift64*: numbers that a seed determines.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % end
+    }
+}
+
+fn put(user: &[u8], seq: u64) -> KeyRef<'_> {
+    KeyRef::new(user, seq, Kind::Put)
+}
+
+#[test]
+fn an_empty_memtable_has_no_place_for_a_cursor() {
+    let memtable = Arc::new(Memtable::new());
+    let mut cursor = memtable.cursor();
+    assert!(!cursor.valid() && memtable.is_empty());
+    assert!(memtable.get(b"", MAX_SEQ_NO).is_none());
+    cursor.seek_first().unwrap();
+    assert!(!cursor.valid());
+    cursor.seek_last().unwrap();
+    assert!(!cursor.valid());
+    cursor.seek(KeyRef::before(b"")).unwrap();
+    assert!(!cursor.valid());
+    cursor.seek_before(KeyRef::before(b"z")).unwrap();
+    assert!(!cursor.valid());
+}
+
+#[test]
+fn get_returns_the_newest_version_that_is_not_newer_than_asked_for() {
+    let memtable = Arc::new(Memtable::new());
+    memtable.insert(put(b"ada", 3), b"three");
+    memtable.insert(put(b"ada", 9), b"nine");
+    memtable.insert(KeyRef::new(b"ada", 7, Kind::Delete), b"");
+    let at =
+        |seq| memtable.get(b"ada", seq).map(|(trailer, value)| (trailer.seq(), value.to_vec()));
+    assert_eq!(at(2), None);
+    assert_eq!(at(3), Some((3, b"three".to_vec())));
+    assert_eq!(at(8), Some((7, vec![])));
+    assert_eq!(at(MAX_SEQ_NO), Some((9, b"nine".to_vec())));
+    assert_eq!(memtable.get(b"ada", 7).unwrap().0, Trailer::new(7, Kind::Delete));
+    assert!(memtable.get(b"ad", 9).is_none() && memtable.get(b"ada\0", 9).is_none());
+}
+
+#[test]
+fn an_internal_key_that_is_there_already_is_ignored() {
+    let memtable = Arc::new(Memtable::new());
+    // Enough for several nodes, so that some of the keys stand first in theirs.
+    for round in 0..2u8 {
+        for index in 0..1000u32 {
+            memtable.insert(put(&index.to_be_bytes(), 1), &[round]);
+        }
+    }
+    assert_eq!(memtable.len(), 1000);
+    let mut cursor = memtable.cursor();
+    cursor.seek_first().unwrap();
+    for index in 0..1000u32 {
+        assert_eq!((cursor.key().user, cursor.value()), (&index.to_be_bytes()[..], &[0][..]));
+        cursor.next().unwrap();
+    }
+    assert!(!cursor.valid());
+}
+
+#[test]
+fn the_longest_keys_and_large_values_are_stored() {
+    let memtable = Arc::new(Memtable::new());
+    let lengths = [0, 1, 30, 31, 1000, 65_535, 65_536, 65_537, 1 << 20, 3 << 20];
+    for (seq, &len) in (1..).zip(&lengths) {
+        let user = vec![len as u8; if seq % 2 == 0 { MAX_KEY_BYTES } else { 3 }];
+        memtable.insert(put(&user, seq), &vec![seq as u8; len]);
+        let (trailer, value) = memtable.get(&user, seq).unwrap();
+        assert_eq!((trailer.seq(), value.len()), (seq, len));
+        assert!(value.iter().all(|&byte| byte == seq as u8));
+    }
+    assert_eq!(memtable.len(), lengths.len());
+    let stored: usize = lengths.iter().sum::<usize>() + 5 * MAX_KEY_BYTES;
+    assert!(memtable.used_bytes() > stored);
+}
+
+#[test]
+fn keys_and_values_beyond_the_limits_are_refused() {
+    let refused = |user: usize| {
+        std::panic::catch_unwind(|| Memtable::new().insert(put(&vec![0; user], 1), b"")).is_err()
+    };
+    assert!(refused(MAX_KEY_BYTES + 1));
+    assert!(!refused(MAX_KEY_BYTES));
+}
+
+#[test]
+#[ignore = "takes 2 GiB of memory"]
+fn a_value_of_the_greatest_length_is_stored() {
+    let memtable = Arc::new(Memtable::new());
+    memtable.insert(put(b"k", 1), &vec![1; MAX_VALUE_BYTES]);
+    assert_eq!(memtable.get(b"k", 1).unwrap().1.len(), MAX_VALUE_BYTES);
+}
+
+#[test]
+fn used_bytes_cover_what_is_stored_and_stay_below_what_is_allocated() {
+    let memtable = Memtable::new();
+    let mut used = memtable.used_bytes();
+    let mut stored = 0;
+    for index in 0..100_000u64 {
+        let key = index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        memtable.insert(put(&key, index), &[1; 100]);
+        stored += key.len() + 100;
+        assert!(memtable.used_bytes() > used);
+        used = memtable.used_bytes();
+    }
+    assert!(used > stored && used < stored + 50 * memtable.len(), "{used} for {stored}");
+    assert!(memtable.allocated_bytes() >= used && memtable.allocated_bytes() < 3 * used);
+    memtable.insert(put(b"large", 1), &vec![0; 1 << 20]);
+    assert!((1 << 20..(1 << 20) + 1000).contains(&(memtable.used_bytes() - used)));
+}
+
+#[test]
+fn a_cursor_and_a_value_outlive_the_handle() {
+    let memtable = Arc::new(Memtable::new());
+    for index in 0..1000u32 {
+        memtable.insert(put(&index.to_be_bytes(), 1), &[index as u8; 100]);
+    }
+    let weak = Arc::downgrade(&memtable);
+    let (_, value) = memtable.get(&7u32.to_be_bytes(), 1).unwrap();
+    let mut cursor = memtable.cursor();
+    drop(memtable);
+    let walk = std::thread::spawn(move || {
+        cursor.seek_first().unwrap();
+        let mut count = 0;
+        while cursor.valid() {
+            count += 1;
+            cursor.next().unwrap();
+        }
+        count
+    });
+    assert_eq!(walk.join().unwrap(), 1000);
+    assert_eq!(value, [7; 100]);
+    assert!(weak.upgrade().is_some());
+    drop(value);
+    assert!(weak.upgrade().is_none());
+}

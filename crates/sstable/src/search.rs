@@ -1,0 +1,153 @@
+//! Finding entries in a decoded block, without rebuilding keys.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use stratalog_base::KeyRef;
+
+use crate::block::{Block, Entry, Mark, word};
+
+impl Block {
+    /// The index of the first entry ≥ `target`, or [`Block::len`].
+    #[inline]
+    pub(crate) fn lower_bound(&self, target: KeyRef<'_>) -> usize {
+        let common = self.common();
+        let start = &target.user[..target.user.len().min(common.len())];
+        match start.cmp(common) {
+            Ordering::Less => 0,
+            Ordering::Greater => self.len(),
+            Ordering::Equal => self.narrow(self.candidates(target.user), target),
+        }
+    }
+
+    /// The index of the first version of `target.user` from `target` on, for a point read.
+    ///
+    /// If there is none, [`Block::len`] if the block ends with newer versions, else any entry of
+    /// another key. So the caller compares the key, and this does not: not even with what all keys
+    /// have in common, which would touch one more cache line.
+    #[inline]
+    pub(crate) fn find(&self, target: KeyRef<'_>) -> usize {
+        let candidates = self.candidates(target.user);
+        if candidates.len() == 1 && self.trailer(candidates.start) <= target.trailer {
+            return candidates.start;
+        }
+        self.narrow(candidates, target)
+    }
+
+    /// The entries with the same word as `user`, if it begins with what all keys have in common.
+    #[inline]
+    fn candidates(&self, user: &[u8]) -> Range<usize> {
+        let wanted = word(user.get(self.common_bytes()..).unwrap_or_default());
+        let marks = self.marks();
+        let start = first_not_below(marks, wanted);
+        let same = marks[start..].iter().take_while(|mark| mark.word == wanted).count();
+        start..start + same
+    }
+
+    /// The first of `entries` that is ≥ `target`, or the end.
+    #[inline]
+    fn narrow(&self, entries: Range<usize>, target: KeyRef<'_>) -> usize {
+        let Range { mut start, mut end } = entries;
+        while start < end {
+            let middle = start + (end - start) / 2;
+            if self.compare(middle, target).is_lt() {
+                start = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        start
+    }
+
+    /// The order of the entry and `target`.
+    #[inline]
+    fn compare(&self, index: usize, target: KeyRef<'_>) -> Ordering {
+        let entry = self.entry(index);
+        let (start, end) = target.user.split_at(entry.shared.min(target.user.len()));
+        let order = match entry.shared {
+            0 => Ordering::Equal,
+            shared => self.head_key(index)[..shared].cmp(start),
+        };
+        order
+            .then_with(|| self.suffix(&entry).cmp(end))
+            .then_with(|| target.trailer.cmp(&self.trailer(index)))
+    }
+
+    /// Whether the entry is a version of `user`.
+    #[inline]
+    pub(crate) fn has_key(&self, index: usize, entry: &Entry, user: &[u8]) -> bool {
+        let Some((start, end)) = user.split_at_checked(entry.shared) else { return false };
+        self.suffix(entry) == end
+            && (start.is_empty() || self.head_key(index)[..entry.shared] == *start)
+    }
+}
+
+/// The index of the first mark whose word is at least `wanted`.
+#[inline]
+fn first_not_below(marks: &[Mark], wanted: u32) -> usize {
+    // Few marks are counted, not bisected: that reads their cache lines at once, not in turn.
+    const FEW: usize = 64;
+    let (mut start, mut len) = (0, marks.len());
+    while len > FEW {
+        let half = len / 2;
+        if marks[start + half].word < wanted {
+            start += half;
+        }
+        len -= half;
+    }
+    // BLOCK-4
+    start + marks[start..start + len].iter().filter(|mark| mark.word < wanted).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::BlockBuilder;
+    use stratalog_base::{InternalKey, Kind};
+
+    /// All keys of up to three letters behind a prefix, in order: words that tie, end early, or
+    /// begin in the head of a run; with two versions each.
+    fn keys() -> Vec<InternalKey> {
+        let mut users = vec![b"pre".to_vec()];
+        for round in 0..3 {
+            let longer = users.iter().filter(|user| user.len() == 3 + round);
+            let longer =
+                longer.flat_map(|user| [0, b'a', 0xff].map(|b| [&user[..], &[b]].concat()));
+            users.extend(longer.collect::<Vec<_>>());
+        }
+        users.extend(["aaaaaX", "aaaaaY", "aaaaaYY"].map(|end| format!("pre{end}").into()));
+        users.sort();
+        let versions =
+            |user: &Vec<u8>| [5, 3].map(|seq| KeyRef::new(user, seq, Kind::Put).to_owned());
+        users.iter().flat_map(versions).collect()
+    }
+
+    #[test]
+    fn lower_bound_agrees_with_the_order_of_keys() {
+        let keys = keys();
+        for interval in [1, 3, 16, 1000] {
+            let mut builder = BlockBuilder::new(interval);
+            keys.iter().for_each(|key| builder.add(key.as_ref(), b"value"));
+            let mut contents = Vec::new();
+            builder.encode(&mut contents);
+            let block = Block::decode(contents).unwrap();
+            let words: Vec<_> = block.marks().iter().map(|mark| mark.word).collect();
+            assert!(words.is_sorted() && words[0] < words[words.len() - 1]); // BLOCK-4
+
+            let around = keys.iter().flat_map(|key| {
+                let (user, cut) = (&key.user[..], &key.user[..key.user.len() - 1]);
+                [user.to_vec(), cut.to_vec(), [user, b"!"].concat(), [cut, b"b"].concat()]
+            });
+            let users =
+                around.chain([b"".to_vec(), b"pr".to_vec(), b"pra".to_vec(), b"q".to_vec()]);
+            for (user, seq) in users.flat_map(|user| [0, 3, 4, 9].map(|seq| (user.clone(), seq))) {
+                let target = KeyRef::seek(&user, seq);
+                let expected = keys.partition_point(|key| key.as_ref() < target);
+                assert_eq!(block.lower_bound(target), expected, "{target:?}");
+                if keys.get(expected).is_some_and(|key| *key.user == *user) {
+                    assert_eq!(block.find(target), expected, "{target:?}");
+                }
+            }
+        }
+    }
+}

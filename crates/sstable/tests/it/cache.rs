@@ -1,0 +1,118 @@
+//! The block cache: its limit, its accounts, and readers that race.
+
+use std::sync::Arc;
+
+use stratalog_base::fs::{SimFs, SimRng};
+use stratalog_base::key::MAX_SEQ_NO;
+use stratalog_base::{Cursor, KeyRef};
+use stratalog_sstable::{BlockCache, ReadUse, Table, key_hash};
+
+use crate::support::{Entries, open, options, random_entries, write};
+
+fn table(cache: &Arc<BlockCache>) -> (Entries, SimFs, Arc<Table>) {
+    let entries = random_entries(21, 1000, 2);
+    let (fs, _) = write(&entries, &options(512, 16));
+    let table = open(&fs, cache).unwrap();
+    (entries, fs, table)
+}
+
+fn walk(table: &Arc<Table>, reads: ReadUse, mut each: impl FnMut()) {
+    let mut cursor = table.cursor(reads);
+    cursor.seek_first().unwrap();
+    while cursor.valid() {
+        each();
+        cursor.next().unwrap();
+    }
+}
+
+#[test]
+fn the_limit_holds_and_a_dropped_table_returns_its_bytes() {
+    // CACHE-1, CACHE-2
+    for limit in [0, 100, 5_000, 20_000] {
+        let cache = BlockCache::new(limit);
+        let (_, _fs, first) = table(&cache);
+        let (_, _fs, second) = table(&cache);
+        let mut most = 0;
+        for table in [&first, &second, &first] {
+            walk(table, ReadUse::Lookup, || {
+                most = most.max(cache.used_bytes());
+                assert!(cache.used_bytes() <= limit);
+            });
+        }
+        assert!(limit < 1000 || most > limit / 2, "{most} of {limit} used");
+        drop(first);
+        drop(second);
+        assert_eq!(cache.used_bytes(), 0);
+    }
+}
+
+#[test]
+fn cached_blocks_are_not_read_again() {
+    let cache = BlockCache::new(1 << 20);
+    let (_, fs, table) = table(&cache);
+    walk(&table, ReadUse::Lookup, || {});
+    let reads = fs.reads();
+    walk(&table, ReadUse::Lookup, || {});
+    walk(&table, ReadUse::Sweep, || {});
+    assert_eq!(fs.reads(), reads);
+}
+
+#[test]
+fn a_sweep_reads_ahead_and_leaves_the_cache_alone() {
+    let cache = BlockCache::new(1 << 20);
+    let (_, fs, table) = table(&cache);
+    let reads = fs.reads();
+    walk(&table, ReadUse::Sweep, || {});
+    assert_eq!((cache.used_bytes(), fs.reads() - reads), (0, 1));
+}
+
+#[test]
+fn what_is_referenced_stays_while_others_come_and_go() {
+    let cache = BlockCache::new(8_000);
+    let (entries, fs, table) = table(&cache);
+    let hot = &entries[entries.len() / 2].0.user;
+    let get_hot = || table.get(hot, key_hash(hot), MAX_SEQ_NO).unwrap().unwrap();
+    get_hot();
+    walk(&table, ReadUse::Lookup, || {
+        get_hot();
+    });
+    let reads = fs.reads();
+    get_hot();
+    assert_eq!(fs.reads(), reads);
+}
+
+#[test]
+fn tables_that_come_and_go_leave_nothing_behind() {
+    let cache = BlockCache::new(20_000);
+    for _ in 0..30 {
+        let (_, _fs, table) = table(&cache);
+        walk(&table, ReadUse::Lookup, || {});
+    }
+    assert_eq!(cache.used_bytes(), 0);
+    // The clock was cleared of the dead on the way, or it would show them here.
+    assert!(format!("{cache:?}").matches("Place").count() < 200);
+}
+
+#[test]
+fn two_threads_share_a_tiny_cache() {
+    let cache = BlockCache::new(6_000);
+    let (entries, _fs, table) = table(&cache);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let (table, entries, cache) = (&table, &entries, &cache);
+            scope.spawn(move || {
+                let mut rng = SimRng::new(seed);
+                let mut cursor = table.cursor(ReadUse::Lookup);
+                for _ in 0..5_000 {
+                    let (key, value) = &entries[rng.below(entries.len() as u64) as usize];
+                    let found = table.get(&key.user, key_hash(&key.user), key.trailer.seq());
+                    assert_eq!(found.unwrap().unwrap().1, *value);
+                    cursor.seek(KeyRef::seek(&key.user, key.trailer.seq())).unwrap();
+                    assert_eq!(cursor.value(), value);
+                    assert!(cache.used_bytes() <= cache.limit_bytes() + 2_000);
+                }
+            });
+        }
+    });
+    assert!(cache.used_bytes() <= cache.limit_bytes());
+}

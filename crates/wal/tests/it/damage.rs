@@ -1,0 +1,339 @@
+//! Damage at rest: every flipped bit, lost file and stale copy is an error, or changes nothing that
+//! was promised.
+
+use std::path::Path;
+
+use stratalog_base::Error;
+use stratalog_base::fs::SimFs;
+use stratalog_wal::frame::{Draft, Kind, put_promise};
+use stratalog_wal::segment::{Header, Previous};
+use stratalog_wal::{Durability, Position, RecoveryMode, SyncLog, Wal};
+
+use crate::support::*;
+
+use RecoveryMode::{PointInTime, Strict, TornTail};
+
+/// A log of several small segments with sync marks in it.
+fn several_segments(fs: &SimFs) -> (SyncLog, Vec<Record>) {
+    let log = create(fs, options(170));
+    let mut written = Vec::new();
+    for (i, record) in some_records(25).enumerate() {
+        let class = if i % 5 == 2 { Durability::Sync } else { Durability::Process };
+        written.push((append(&log, &record, class).unwrap().position, record));
+    }
+    (log, written)
+}
+
+/// Calls `check` with each bit of each file flipped, and its file and byte.
+fn flip_each_bit(fs: &SimFs, mut check: impl FnMut(&SimFs, &Path, u64)) {
+    for (path, len) in fs.files() {
+        for bit in 0..len * 8 {
+            fs.flip_bit(&path, bit);
+            check(fs, &path, bit / 8);
+            fs.flip_bit(&path, bit);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_closed_log_is_an_error_or_changes_no_record() {
+    let fs = SimFs::new();
+    let (log, written) = several_segments(&fs);
+    log.close().unwrap();
+    let (mut errors, mut harmless) = (0, 0);
+    flip_each_bit(&fs, |fs, path, byte| match read(fs, TornTail) {
+        Ok((records, _)) => {
+            assert_eq!(records, written, "{} byte {byte}", path.display());
+            harmless += 1;
+        }
+        Err(Error::Corrupt { path: named, .. }) => {
+            assert_eq!(named, path, "byte {byte}");
+            errors += 1;
+        }
+        Err(other) => panic!("{} byte {byte}: {other}", path.display()),
+    });
+    // Seals and the close mark hold no record.
+    assert!(errors > 10 * harmless, "{errors} errors, {harmless} harmless");
+}
+
+#[test]
+fn a_flipped_bit_in_an_open_log_loses_nothing_that_was_promised() {
+    let fs = SimFs::new();
+    let (log, mut written) = several_segments(&fs);
+    let durable = log.watermarks().durable;
+    written.extend(fill(&log, [b"carries the last mark"]));
+    let promised = written.iter().filter(|(at, _)| *at < durable).count();
+    flip_each_bit(&fs, |fs, path, byte| match read(fs, TornTail) {
+        Ok((records, found)) => {
+            assert!(written.starts_with(&records), "{} byte {byte}", path.display());
+            assert!(records.len() == written.len() || !found.dropped.is_empty());
+            // The last mark itself can be lost; then the one before counts.
+            assert!(records.len() >= promised - 5, "{} byte {byte}", path.display());
+        }
+        Err(Error::Corrupt { path: named, .. }) => assert_eq!(named, path, "byte {byte}"),
+        Err(other) => panic!("{} byte {byte}: {other}", path.display()),
+    });
+}
+
+#[test]
+fn strict_accepts_a_flipped_bit_only_where_nothing_counts() {
+    let fs = SimFs::new();
+    let (log, written) = several_segments(&fs);
+    log.close().unwrap();
+    let (_, found) = read(&fs, Strict).unwrap();
+    flip_each_bit(&fs, |fs, path, byte| {
+        if let Ok((records, _)) = read(fs, Strict) {
+            let seal = fs.read_file(path).len() as u64 - 18;
+            assert!(byte >= seal && !path.ends_with(found_name(found.segments.len())));
+            assert_eq!(records, written);
+        }
+    });
+}
+
+fn found_name(index: usize) -> String {
+    format!("{index:06}.wal")
+}
+
+#[test]
+fn point_in_time_keeps_the_longest_valid_prefix_and_reports_the_rest() {
+    let fs = SimFs::new();
+    let (log, written) = several_segments(&fs);
+    log.close().unwrap();
+    flip_each_bit(&fs, |fs, path, byte| {
+        let (records, found) = read(fs, PointInTime).unwrap();
+        assert!(written.starts_with(&records), "{} byte {byte}", path.display());
+        if records.len() < written.len() {
+            assert!(found.dropped.iter().any(|it| it.file == path), "{found:?}");
+            // Whatever lies in the segments before is there.
+            let index: u64 = path.display().to_string()[..6].parse().unwrap();
+            let before = found.segments.iter().filter(|it| it.index < index);
+            let before = before.map(|it| it.end).max().unwrap_or(0);
+            let kept = written.iter().filter(|(at, _)| *at < before).count();
+            assert!(records.len() >= kept, "{} byte {byte}", path.display());
+        }
+    });
+}
+
+#[test]
+fn a_log_cut_at_damage_goes_on_and_opens_strictly_ever_after() {
+    let fs = SimFs::new();
+    let (log, _) = several_segments(&fs);
+    log.close().unwrap();
+    fs.flip_bit("000003.wal", 8 * 90);
+    assert!(read(&fs, TornTail).is_err());
+    let (mut kept, found) = read(&fs, PointInTime).unwrap();
+    let log = SyncLog::create(fs.shared(), Path::new(""), options(170), &found, 0).unwrap();
+    kept.extend(fill(&log, some_records(10)));
+    log.close().unwrap();
+    assert_eq!(read(&fs, Strict).unwrap().0, kept, "what was dropped stays so");
+    let log = {
+        let (_, found) = read(&fs, Strict).unwrap();
+        SyncLog::create(fs.shared(), Path::new(""), options(170), &found, 0).unwrap()
+    };
+    log.truncate_before(u64::MAX).unwrap();
+    assert_eq!(fs.files().len(), 1, "the dropped segments go with the others");
+}
+
+#[test]
+fn every_cut_of_an_open_log_is_a_torn_tail_or_damage() {
+    let fs = SimFs::new();
+    let log = create(&fs, options(1 << 20));
+    let mut written = fill(&log, some_records(5));
+    log.sync().unwrap();
+    let durable = log.watermarks().durable;
+    written.extend(fill(&log, some_records(5)));
+    drop(log);
+    let bytes = fs.read_file("000001.wal");
+    for len in 0..bytes.len() {
+        fs.write_file("000001.wal", &bytes[..len]);
+        let (records, found) = read(&fs, TornTail).unwrap();
+        assert!(written.starts_with(&records));
+        let offset = found.end + 63;
+        let all_used = if len < 64 { len == 0 } else { offset == len as u64 };
+        assert!(all_used || !found.dropped.is_empty(), "length {len}: {found:?}");
+        assert_eq!(read(&fs, Strict).is_ok(), all_used, "length {len}");
+
+        // A hole with the rest behind it: damage if the rest has the mark, which promises `durable`.
+        let mut holed = bytes.clone();
+        holed[len..(len + 3).min(bytes.len())].fill(0xee);
+        fs.write_file("000001.wal", &holed);
+        match read(&fs, TornTail) {
+            Ok((records, _)) => {
+                assert!(records.iter().filter(|(at, _)| *at < durable).count() == 5 && len >= 64);
+            }
+            Err(Error::Corrupt { offset, .. }) => {
+                assert!(offset <= len as u64 && (len as u64) < durable + 63 + 18);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn good_frames_after_a_bad_one_are_a_tail_where_nothing_was_promised() {
+    let fs = SimFs::new();
+    let log = create(&fs, options(1 << 20));
+    let written = fill(&log, some_records(10));
+    let bad = written[4].0;
+    fs.corrupt("000001.wal", 63 + bad + 3, 0xff);
+    let (records, found) = read(&fs, TornTail).unwrap();
+    assert_eq!(records, written[..4]);
+    assert_eq!(found.end, bad);
+    assert_eq!(found.dropped[0].offset, 63 + bad);
+    assert_eq!(found.dropped[0].bytes, log.watermarks().logged - bad);
+    assert!(matches!(read(&fs, Strict), Err(Error::Corrupt { offset, .. }) if offset == 63 + bad));
+}
+
+#[test]
+fn zeros_after_the_last_frame_are_space_not_yet_used() {
+    let fs = SimFs::new();
+    let (log, written) = several_segments(&fs);
+    let last = segment_names(&fs).pop().unwrap();
+    for closed in [false, true] {
+        if closed {
+            log.close().unwrap();
+        }
+        let mut bytes = fs.read_file(&last);
+        bytes.resize(bytes.len() + 5000, 0);
+        let padded = fs.kill();
+        padded.write_file(&last, &bytes);
+        for mode in [TornTail, Strict, PointInTime] {
+            let (records, found) = read(&padded, mode).unwrap();
+            assert_eq!((records, found.clean_close), (written.clone(), closed));
+            assert_eq!(found.dropped, []);
+        }
+        *bytes.last_mut().unwrap() = 1;
+        padded.write_file(&last, &bytes);
+        assert!(!read(&padded, TornTail).unwrap().1.clean_close);
+        assert!(matches!(read(&padded, Strict), Err(Error::Corrupt { .. })));
+    }
+}
+
+#[test]
+fn a_segment_whose_creation_was_cut_short_is_dropped_and_the_log_goes_on() {
+    let fs = SimFs::new();
+    let (log, mut written) = several_segments(&fs);
+    let (_, found) = read(&fs, Strict).unwrap();
+    drop(log);
+    let next = found_name(found.segments.len() + 1);
+    let header = Header {
+        log_id: LOG_ID,
+        index: found.segments.len() as u64 + 1,
+        base: found.end,
+        previous: Some(Previous { index: found.segments.len() as u64, end: found.end }),
+    };
+    for len in 0..64 {
+        let mut bytes = header.encode();
+        bytes[len..].fill(0);
+        for bytes in [&bytes[..], &bytes[..len], &[&bytes[..], &[0; 100]].concat()] {
+            let fs = fs.kill();
+            fs.write_file(&next, bytes);
+            let (records, found) = read(&fs, TornTail).unwrap();
+            assert_eq!(records, written);
+            assert_eq!(found.dropped.len(), 1);
+            assert_eq!(found.dropped[0].file, Path::new(&next));
+            assert_eq!(read(&fs, Strict).is_ok(), len == 0);
+
+            let log = SyncLog::create(fs.shared(), Path::new(""), options(170), &found, 1).unwrap();
+            let more = fill(&log, some_records(3));
+            written.extend(more.clone());
+            assert_eq!(read(&fs, Strict).unwrap().0, written, "the leftover is in nobody's way");
+            written.truncate(written.len() - more.len());
+        }
+    }
+    let mut used = header.encode();
+    used[20] ^= 1;
+    used.extend([0, 0, 1]);
+    fs.write_file(&next, &used);
+    let damaged = read(&fs, TornTail);
+    assert!(matches!(damaged, Err(Error::Corrupt { path, .. }) if path == Path::new(&next)));
+}
+
+#[test]
+fn a_lost_segment_is_an_error_that_names_it() {
+    let fs = SimFs::new();
+    let (log, _) = several_segments(&fs);
+    log.close().unwrap();
+    let names = segment_names(&fs);
+    assert!(names.len() > 3);
+    for lost in &names {
+        let fs = fs.kill();
+        stratalog_base::fs::Fs::remove(&fs, Path::new(lost)).unwrap();
+        for mode in [TornTail, Strict] {
+            match read(&fs, mode) {
+                Err(Error::Corrupt { path, .. }) => assert_eq!(path, Path::new(lost)),
+                other => panic!("{lost}: {other:?}"),
+            }
+        }
+        let (records, found) = read(&fs, PointInTime).unwrap();
+        assert!(!found.dropped.is_empty(), "{lost}: {records:?}");
+    }
+}
+
+#[test]
+fn a_segment_under_anothers_name_or_of_another_log_or_stale_is_refused() {
+    let fs = SimFs::new();
+    let log = create(&fs, options(170));
+    fill(&log, some_records(4));
+    let stale = fs.read_file("000001.wal");
+    fill(&log, some_records(20));
+    log.close().unwrap();
+    let foreign = SimFs::new();
+    let after = stratalog_wal::Recovered::empty(LOG_ID + 1);
+    let log = SyncLog::create(foreign.shared(), Path::new(""), options(170), &after, 1).unwrap();
+    fill(&log, some_records(24));
+    log.close().unwrap();
+
+    let names = segment_names(&fs);
+    for name in &names {
+        for other in names.iter().filter(|other| *other != name) {
+            let fs = fs.kill();
+            fs.write_file(name, &fs.read_file(other));
+            assert!(matches!(read(&fs, TornTail), Err(Error::Corrupt { .. })), "{other} as {name}");
+        }
+        let fs = fs.kill();
+        fs.write_file(name, &foreign.read_file(name));
+        assert!(matches!(read(&fs, TornTail), Err(Error::Corrupt { .. })), "foreign {name}");
+    }
+    fs.write_file("000001.wal", &stale);
+    assert!(matches!(read(&fs, TornTail), Err(Error::Corrupt { .. })), "an older copy");
+}
+
+#[test]
+fn other_files_in_the_directory_are_left_alone() {
+    let fs = SimFs::new();
+    for name in ["1.wal", "0000001.wal", "000001.wal.tmp", "CURRENT", "000009.tbl"] {
+        fs.write_file(name, b"not ours");
+    }
+    let log = create(&fs, options(170));
+    let written = fill(&log, some_records(20));
+    assert_eq!(read(&fs, Strict).unwrap().0, written);
+    log.truncate_before(u64::MAX).unwrap();
+    assert_eq!(fs.files().len(), 6);
+}
+
+/// A whole file by hand: one record, then a mark at any distance.
+#[test]
+fn a_promise_is_found_at_any_offset_and_only_where_it_is_genuine() {
+    let header = Header { log_id: LOG_ID, index: 1, base: 1, previous: None };
+    for gap in 1..40usize {
+        let mut bytes = header.encode();
+        Draft::new(Kind::Record, &[]).unwrap().encode(LOG_ID, 1, &mut bytes);
+        bytes.extend(vec![0xaa; gap]);
+        let position = 11 + gap as Position;
+        for (log_id, at, promise, damaged) in [
+            (LOG_ID, position, position, true),
+            (LOG_ID, position, 12, true),
+            (LOG_ID, position, 11, false),
+            (LOG_ID, position + 1, position, false),
+            (LOG_ID + 1, position, position, false),
+        ] {
+            let mut bytes = bytes.clone();
+            put_promise(Kind::Mark, promise, log_id, at, &mut bytes);
+            let fs = SimFs::new();
+            fs.write_file("000001.wal", &bytes);
+            let outcome = read(&fs, TornTail);
+            assert_eq!(outcome.is_err(), damaged, "gap {gap}, promise {promise}: {outcome:?}");
+        }
+    }
+}

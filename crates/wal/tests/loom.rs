@@ -1,0 +1,294 @@
+//! Every interleaving of two or three threads, on the shipped code.
+//!
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p stratalog-wal --test loom --release`
+#![cfg(loom)]
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+use stratalog_base::fs::{File, Fs, Lock};
+use stratalog_base::{Error, Result};
+use stratalog_wal::alarm::{Alarm, Urgency};
+use stratalog_wal::group::GroupCommit;
+use stratalog_wal::{Durability, LogOptions, Recovered, SyncLog, Wal};
+
+/// A log reduced to two numbers: how much is written, and how much a sync that has ended covers.
+#[derive(Default)]
+struct Disk {
+    written: AtomicU64,
+    synced: AtomicU64,
+}
+
+impl Disk {
+    /// A leader's work: captures what is written, then syncs; a sync covers what was written when it
+    /// began.
+    fn sync(&self) -> u64 {
+        let captured = self.written.load(Ordering::Acquire);
+        let covered = self.written.load(Ordering::Acquire);
+        thread::yield_now();
+        self.synced.fetch_max(covered, Ordering::AcqRel);
+        captured
+    }
+}
+
+fn spawn_all<T: 'static>(threads: Vec<impl FnOnce() -> T + 'static>) -> Vec<T> {
+    let threads: Vec<_> = threads.into_iter().map(thread::spawn).collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+/// GROUP-2 and GROUP-3: everyone returns, and what it asked for is synced then.
+#[test]
+fn nobody_is_acknowledged_early_and_no_wake_up_is_lost() {
+    loom::model(|| {
+        let group = Arc::new(GroupCommit::new(0, ()));
+        let disk = Arc::new(Disk::default());
+        let committer = || {
+            let (group, disk) = (group.clone(), disk.clone());
+            move || {
+                let mine = disk.written.fetch_add(1, Ordering::AcqRel) + 1;
+                group.reach(mine, |()| Ok(disk.sync())).unwrap();
+                assert!(disk.synced.load(Ordering::Acquire) >= mine);
+                assert!(group.reached() >= mine);
+            }
+        };
+        spawn_all(vec![committer(), committer(), committer()]);
+    });
+}
+
+/// GROUP-1: no reader ever sees the watermark fall, though leaders return less than others did.
+#[test]
+fn the_watermark_never_falls() {
+    loom::model(|| {
+        let group = Arc::new(GroupCommit::new(0, 0));
+        let returns = [2, 1, 3];
+        let reach = |target| {
+            let group = group.clone();
+            move || {
+                let lead = |turn: &mut usize| {
+                    *turn += 1;
+                    Ok(returns[(*turn - 1).min(2)])
+                };
+                group.reach(target, lead).unwrap();
+            }
+        };
+        let threads = [thread::spawn(reach(1)), thread::spawn(reach(3))];
+        let before = group.reached();
+        assert!(group.reached() >= before);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(group.reached(), 3);
+    });
+}
+
+/// GROUP-4: one failure is everyone's, and after it nobody leads.
+#[test]
+fn a_failure_wakes_everyone_and_ends_the_group() {
+    loom::model(|| {
+        let group = Arc::new(GroupCommit::new(0, ()));
+        let led = Arc::new(AtomicU64::new(0));
+        let committer = || {
+            let (group, led) = (group.clone(), led.clone());
+            move || {
+                let lead = |(): &mut ()| {
+                    led.fetch_add(1, Ordering::AcqRel);
+                    Err(Error::Closed)
+                };
+                group.reach(1, lead).unwrap_err()
+            }
+        };
+        for error in spawn_all(vec![committer(), committer(), committer()]) {
+            assert!(matches!(error, Error::Closed | Error::Poisoned(_)));
+        }
+        assert_eq!(led.load(Ordering::Acquire), 1);
+        assert_eq!(group.reached(), 0);
+    });
+}
+
+/// GROUP-4: a failure from outside ends a group in which someone leads.
+#[test]
+fn a_latched_failure_outlives_a_leader_who_succeeds() {
+    loom::model(|| {
+        let group = Arc::new(GroupCommit::new(0, ()));
+        let other = group.clone();
+        let failing = thread::spawn(move || {
+            other.fail(&Error::Closed);
+            other.reached()
+        });
+        let outcome = group.reach(1, |()| Ok(1));
+        let at_failure = failing.join().unwrap();
+        assert_eq!(group.reached(), at_failure, "the watermark stands still");
+        assert_eq!(outcome.is_ok(), at_failure == 1);
+    });
+}
+
+/// ALARM-1: whatever was done before a raise is seen by a waiter that leaves after it.
+#[test]
+fn no_raised_alarm_is_lost() {
+    loom::model(|| {
+        let alarm = Arc::new(Alarm::new(Duration::ZERO));
+        let logged = Arc::new(AtomicU64::new(0));
+        let raisers: Vec<_> = [Urgency::Soon, Urgency::Now]
+            .into_iter()
+            .map(|urgency| {
+                let (alarm, logged) = (alarm.clone(), logged.clone());
+                thread::spawn(move || {
+                    logged.fetch_add(1, Ordering::Relaxed);
+                    alarm.raise(urgency);
+                })
+            })
+            .collect();
+        // Ends only if the waiter is let out after the last raise; loom reports a deadlock else.
+        while logged.load(Ordering::Relaxed) < 2 {
+            assert!(alarm.wait());
+        }
+        raisers.into_iter().for_each(|raiser| raiser.join().unwrap());
+    });
+}
+
+#[test]
+fn a_stopped_alarm_lets_its_waiter_go() {
+    loom::model(|| {
+        let alarm = Arc::new(Alarm::new(Duration::ZERO));
+        let waiter = alarm.clone();
+        let waiter = thread::spawn(move || while waiter.wait() {});
+        alarm.raise(Urgency::Soon);
+        alarm.stop();
+        waiter.join().unwrap();
+    });
+}
+
+/// Files that only know how many bytes were written when each sync began.
+#[derive(Debug, Default)]
+struct CountingFs {
+    written: AtomicU64,
+    synced: AtomicU64,
+    fails: bool,
+}
+
+#[derive(Debug)]
+struct CountingFile(Arc<CountingFs>, PathBuf);
+
+#[derive(Debug)]
+struct Shared(Arc<CountingFs>);
+
+impl Fs for Shared {
+    fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
+        Ok(Arc::new(CountingFile(self.0.clone(), path.to_owned())))
+    }
+    fn sync_dir(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+    fn open(&self, _: &Path) -> Result<Arc<dyn File>> {
+        unreachable!()
+    }
+    fn rename(&self, _: &Path, _: &Path) -> Result<()> {
+        unreachable!()
+    }
+    fn remove(&self, _: &Path) -> Result<()> {
+        unreachable!()
+    }
+    fn list(&self, _: &Path) -> Result<Vec<String>> {
+        unreachable!()
+    }
+    fn create_dir(&self, _: &Path) -> Result<()> {
+        unreachable!()
+    }
+    fn lock(&self, _: &Path) -> Result<Box<dyn Lock>> {
+        unreachable!()
+    }
+}
+
+impl File for CountingFile {
+    fn path(&self) -> &Path {
+        &self.1
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        if offset > 0 {
+            let before = self.0.written.load(Ordering::Acquire);
+            assert_eq!(before, offset - 64, "written in order and without a hole");
+            self.0.written.store(before + buf.len() as u64, Ordering::Release);
+        }
+        Ok(())
+    }
+    fn sync(&self) -> Result<()> {
+        let covered = self.0.written.load(Ordering::Acquire);
+        if self.0.fails && covered > 0 {
+            return Err(Error::Closed);
+        }
+        self.0.synced.fetch_max(covered, Ordering::AcqRel);
+        Ok(())
+    }
+    fn read_at(&self, _: &mut [u8], _: u64) -> Result<usize> {
+        unreachable!()
+    }
+    fn len(&self) -> Result<u64> {
+        unreachable!()
+    }
+}
+
+/// A log on counters, which two threads use at once: one as `alone` says, the other durably.
+fn log_model(fails: bool, alone: fn(&SyncLog, &CountingFs)) {
+    loom::model(move || {
+        let fs = Arc::new(CountingFs { fails, ..CountingFs::default() });
+        let options = LogOptions { interval: Duration::ZERO, ..LogOptions::default() };
+        let (dir, empty) = (Path::new(""), Recovered::empty(1));
+        let log = SyncLog::create(Arc::new(Shared(fs.clone())), dir, options, &empty, 1).unwrap();
+        let log = Arc::new(log);
+        let (other_log, other_fs) = (log.clone(), fs.clone());
+        let other = thread::spawn(move || append_durably(&other_log, &other_fs));
+        alone(&log, &fs);
+        other.join().unwrap();
+    });
+}
+
+fn append_durably(log: &SyncLog, fs: &CountingFs) {
+    let Ok(ticket) = log.append(&[IoSlice::new(b"a")], Durability::Sync) else {
+        assert!(fs.fails);
+        return;
+    };
+    assert!(fs.written.load(Ordering::Acquire) >= ticket.end - 1);
+    match log.wait_durable(ticket.end) {
+        Ok(()) => assert!(fs.synced.load(Ordering::Acquire) >= ticket.end - 1),
+        Err(_) => {
+            assert!(fs.fails);
+            let late = log.append(&[], Durability::Process);
+            assert!(matches!(late, Err(Error::Poisoned(_))), "LOG-3");
+        }
+    }
+}
+
+/// LOG-1
+#[test]
+fn a_log_acknowledges_what_is_synced() {
+    log_model(false, append_durably);
+}
+
+/// LOG-3
+#[test]
+fn a_log_whose_sync_fails_stops_everyone() {
+    log_model(true, append_durably);
+}
+
+#[test]
+fn a_log_closes_while_others_append() {
+    loom::model(|| {
+        let fs = Arc::new(CountingFs::default());
+        let (dir, empty) = (Path::new(""), Recovered::empty(1));
+        let options = LogOptions { interval: Duration::ZERO, ..LogOptions::default() };
+        let log = SyncLog::create(Arc::new(Shared(fs.clone())), dir, options, &empty, 1).unwrap();
+        let log = Arc::new(log);
+        let other = log.clone();
+        let other = thread::spawn(move || other.append(&[], Durability::Interval));
+        log.close().unwrap();
+        let marks = log.watermarks();
+        assert_eq!((marks.durable, marks.logged), (marks.reserved, marks.reserved));
+        assert_eq!(fs.synced.load(Ordering::Acquire), marks.reserved - 1);
+        match other.join().unwrap() {
+            Ok(ticket) => assert!(ticket.end < marks.reserved),
+            Err(error) => assert!(matches!(error, Error::Closed)),
+        }
+    });
+}

@@ -1,0 +1,9 @@
+//! The contents of an index block: decoded, each separator found.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use stratalog_sstable::fuzz;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = fuzz::index(bytes);
+});
