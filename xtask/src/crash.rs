@@ -6,7 +6,7 @@ use crate::run::{self as commands, Args, Outcome, cargo, show};
 pub fn power_cuts(args: &[String]) -> Outcome {
     let args = Args::parse(args, &["--seeds"])?;
     args.no_words()?;
-    let seeds = args.number("--seeds", 20_000)?;
+    let seeds = args.number("--seeds", 3_000)?;
     test("stratalog", "crash", "STRATALOG_SEEDS", seeds)
 }
 

@@ -17,7 +17,7 @@ cargo xtask COMMAND
                            (deny only where cargo-deny is installed)
   tidy                     the house rules alone: edges, imports, unsafe, modules, invariants, links, text
   loom [CRATE…]            model-check every crate that has tests/loom.rs, or the named ones
-  crash [--seeds N]        power cuts on the simulated file system, default 20000 seeds
+  crash [--seeds N]        power cuts on the simulated file system, default 3000 seeds: a million states
   kill [--seeds N]         kill -9 of a real import, fifty times or more a seed, default 20 seeds
   fuzz [TARGET…] [--seconds N]
                            fuzz the decoders, default 60 s a target

@@ -163,7 +163,7 @@ mod imp {
 
 pub use imp::*;
 
-pub use std::thread::panicking;
+pub use std::thread::{panicking, sleep};
 
 /// Monotonic time. The wall clock never decides what is stored, ordered or deleted.
 pub use std::time::Instant;

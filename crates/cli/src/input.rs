@@ -10,12 +10,9 @@ mod tsv;
 
 use std::io::{self, Read};
 
-use crate::args::Format;
+use stratalog::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
-/// The longest key that a store accepts.
-const MAX_KEY_BYTES: usize = 64 << 10;
-/// The longest value that a store accepts.
-const MAX_VALUE_BYTES: usize = 1 << 30;
+use crate::args::Format;
 
 /// A key and its value, borrowed from the reader until its next record.
 #[derive(Debug, PartialEq, Eq)]

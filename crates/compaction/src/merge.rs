@@ -56,7 +56,7 @@ impl<C: Cursor> Merge<C> {
             return Err(error);
         }
         if !self.sources[first].valid() {
-            self.order.remove(0);
+            self.order.remove(0); // MERGE-1
             return Ok(());
         }
         let mut place = 0;

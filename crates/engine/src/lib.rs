@@ -59,6 +59,7 @@ pub use options::{Options, WriteOptions};
 pub use snapshot::Snapshot;
 pub use stats::{CheckReport, DroppedRange, LevelStats, RecoveryReport, Stats};
 
+pub use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 pub use stratalog_base::{Error, Result, SeqNo, Slice};
 pub use stratalog_sstable::Compression;
 pub use stratalog_wal::{Durability, RecoveryMode};

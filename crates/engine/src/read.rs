@@ -17,6 +17,7 @@ impl Store {
     }
 }
 
+/// VIEW-1: the first version met is the newest.
 fn get(view: &View, user: &[u8], seq: SeqNo) -> Result<Option<Slice>> {
     for memtable in view.memtables() {
         if let Some((trailer, value)) = memtable.get(user, seq) {

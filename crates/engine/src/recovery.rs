@@ -54,7 +54,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         ..TableOptions::default()
     };
     let (lock, names) = lock_directory(&*fs, dir, options.create)?;
-    let known = read_manifest(&*fs, dir, &names, options.create)?;
+    let known = read_manifest(&*fs, dir, &names)?;
 
     let cache = BlockCache::new(options.cache_bytes);
     let trash = Arc::new(Trash::default());
@@ -86,7 +86,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     }
     replay.flush()?;
     let Replay { next_id, edit, .. } = replay;
-    fs.sync_dir(dir)?;
+    fs.sync_dir(dir)?; // RECOVERY-1: what was replayed is durable before anything says so.
     let tree = apply(&*fs, dir, &cache, &trash, &tree, &edit)?;
 
     let newest = tree.tables().map(|(_, table)| table.summary().max_seq + 1).max().unwrap_or(0);
@@ -95,6 +95,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let whole = VersionEdit { numbers, ..VersionEdit::snapshot(&tree) };
     let mut manifest = Manifest::replace(&*fs, dir, known.store_id, &whole)?;
 
+    // RECOVERY-2: a fresh segment and, above, a fresh manifest.
     let log_options = LogOptions { interval: options.sync_interval, ..LogOptions::default() };
     let log = SyncLog::create(fs.clone(), dir, log_options, &recovered, start)?;
     let numbers = Numbers { log_start: Some(start), ..Numbers::default() };
@@ -133,29 +134,37 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
 /// files.
 fn lock_directory(fs: &dyn Fs, dir: &Path, create: bool) -> Result<(Box<dyn Lock>, Vec<String>)> {
     match fs.list(dir) {
-        Ok(names) => refuse_foreign(dir, &names)?, // Before the lock file is put among them.
+        // Before the lock file is put among them.
+        Ok(names) => refuse_foreign(dir, &names, create)?,
         Err(error) if !error.is_not_found() => return Err(error),
         Err(_) if !create => return Err(no_store(dir, "there is no such directory")),
         Err(_) => fs.create_dir(dir)?,
     }
     let lock = fs.lock(&dir.join(LOCK))?;
     let names = fs.list(dir)?;
-    refuse_foreign(dir, &names)?;
+    refuse_foreign(dir, &names, create)?;
     Ok((lock, names))
 }
 
-fn refuse_foreign(dir: &Path, names: &[String]) -> Result<()> {
-    let ours = |name: &String| {
-        let known = [LOCK, MANIFEST, MANIFEST_TMP].contains(&name.as_str());
-        known || file_name::table_id(name).is_some() || file_name::is_segment(name)
-    };
+fn refuse_foreign(dir: &Path, names: &[String], create: bool) -> Result<()> {
+    let ours =
+        |name: &String| [LOCK, MANIFEST, MANIFEST_TMP].contains(&name.as_str()) || is_data(name);
     if names.iter().any(|name| name == MANIFEST) {
         return Ok(());
     }
     match names.iter().find(|name| !ours(name)) {
         Some(name) => Err(no_store(dir, &format!("it holds {name}, and no {MANIFEST}"))),
+        None if !create && !names.iter().any(is_data) => {
+            Err(no_store(dir, &format!("there is no {MANIFEST}")))
+        }
         None => Ok(()),
     }
+}
+
+/// Whether `name` is a table's or a segment's. The first manifest comes before the first of these, so
+/// without a manifest they say that it was lost.
+fn is_data(name: &String) -> bool {
+    file_name::table_id(name).is_some() || file_name::is_segment(name)
 }
 
 fn no_store(dir: &Path, why: &str) -> Error {
@@ -170,26 +179,17 @@ struct Known {
     numbers: Numbers,
 }
 
-fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String], create: bool) -> Result<Known> {
+fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<Known> {
     let mut tables = Version::default();
     let mut numbers = Numbers::default();
     if !names.iter().any(|name| name == MANIFEST) {
-        // A first manifest comes before the first table or segment, so these say that one was lost.
-        let left =
-            |name: &&String| file_name::table_id(name).is_some() || file_name::is_segment(name);
-        return match names.iter().find(left) {
-            Some(_) => Err(Error::corrupt(&dir.join(MANIFEST), 0, "the manifest is missing")),
-            None if !create => Err(no_store(dir, "there is no MANIFEST")),
-            None => {
-                let store_id = RandomState::new().hash_one(dir);
-                let edit = VersionEdit {
-                    numbers: Numbers { next_id: Some(1), ..numbers },
-                    ..VersionEdit::default()
-                };
-                Manifest::replace(fs, dir, store_id, &edit)?;
-                Ok(Known { store_id, created: true, tables, numbers: edit.numbers })
-            }
-        };
+        if names.iter().any(is_data) {
+            return Err(Error::corrupt(&dir.join(MANIFEST), 0, "the manifest is missing"));
+        }
+        let store_id = RandomState::new().hash_one(dir);
+        numbers.next_id = Some(1);
+        Manifest::replace(fs, dir, store_id, &VersionEdit { numbers, ..VersionEdit::default() })?;
+        return Ok(Known { store_id, created: true, tables, numbers });
     }
     let contents = manifest::read(fs, dir)?;
     let path = dir.join(MANIFEST);

@@ -126,6 +126,7 @@ impl Memtable {
             let view = node.view();
             let prefix = self.prefix_in(node, target.user, shared);
             let next = view.next;
+            // MAP-3, MAP-4: a key behind the neighbour's low key stands to the right.
             if !next.is_none()
                 && next.prefix() <= prefix
                 && (next.prefix() < prefix || self.low_key(1, next.id()) < Some(target))

@@ -1,6 +1,6 @@
 //! Every interleaving of two or three threads on the shipped code, with nodes of three links and an
 //! arena whose first chunks hold two things each. Run it with
-//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release -p stratalog-memtable --test loom`.
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test --release -p stratalog-memtable --test loom`.
 //!
 //! Writers start before readers: loom remembers one last access to an atomic, so a writer's own load
 //! before its store would hide from it that a reader had loaded the same word earlier.

@@ -69,7 +69,7 @@ impl BlockCache {
         }
         let mut clock = self.clock.lock();
         {
-            let mut slot = slots.slots[index].lock();
+            let mut slot = slots.slots[index].lock(); // CACHE-4
             if let Some(faster) = &slot.block {
                 return faster.clone();
             }

@@ -8,7 +8,7 @@
 //! | n + 2 | 4 | checksum | CRC-32C of the n + 2 bytes before, the block's file offset and the table's number (8 bytes each, little-endian) |
 //!
 //! # Invariants
-//! - FRAME-1: a block opens only as the kind, at the offset and in the table it was sealed for.
+//! - SEAL-1: a block opens only as the kind, at the offset and in the table it was sealed for.
 //! - FRAME-2: opening allocates at most 255 times the stored bytes (the most LZ4 can expand), and not
 //!   much more than the longest value.
 
@@ -102,7 +102,7 @@ pub(crate) fn open(stored: Cow<'_, [u8]>, place: Place) -> Result<Vec<u8>, Malfo
         return malformed(0, "shorter than its frame");
     };
     if u32::from_le_bytes(*claimed) != place.checksum(sealed) {
-        return malformed(0, "checksum mismatch"); // FRAME-1
+        return malformed(0, "checksum mismatch"); // SEAL-1
     }
     let Some((body, &[kind, compression])) = sealed.split_last_chunk::<2>() else {
         return malformed(0, "shorter than its frame");
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_block_opens_only_where_it_was_sealed() {
-        // FRAME-1
+        // SEAL-1
         let stored = sealed(b"contents", Compression::None);
         for elsewhere in [
             Place { table: 8, ..PLACE },

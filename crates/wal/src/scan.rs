@@ -81,7 +81,7 @@ pub fn scan_segment<'a>(
         if limit.is_some_and(|limit| frame.end() > limit) {
             break "a frame reaches beyond the place where the next segment goes on";
         }
-        rest = &rest[(frame.end() - end) as usize..];
+        rest = &rest[frame.frame_bytes()..];
         (end, last) = (frame.end(), Some(frame.kind));
         on_frame(frame)?;
     };

@@ -210,12 +210,23 @@ mod tests {
     fn a_header_has_these_bytes() {
         let bytes = HEADER.encode();
         assert_eq!(bytes.len(), HEADER_BYTES);
-        assert_eq!(bytes.escape_ascii().to_string(), GOLDEN);
+        let golden = [
+            &b"STRATWAL"[..],
+            b"\x01\0\0\0",
+            b"\0\0\0\0",
+            b"\xef\xcd\xab\x89\x67\x45\x23\x01",
+            b"\x07\0\0\0\0\0\0\0",
+            b"\xe8\x03\0\0\0\0\0\0",
+            b"\x06\0\0\0\0\0\0\0",
+            b"\xde\x03\0\0\0\0\0\0",
+            b"\0\0\0\0",
+            b"\x71\x25\x19\x92",
+        ];
+        assert_eq!(bytes, golden.concat());
         assert_eq!(decode(&bytes).unwrap(), HEADER);
         let first = Header { previous: None, ..HEADER };
         assert_eq!(decode(&first.encode()).unwrap(), first);
     }
-    const GOLDEN: &str = "?";
 
     #[test]
     fn no_flipped_bit_and_no_cut_is_a_header() {

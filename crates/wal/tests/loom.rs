@@ -13,7 +13,9 @@ use loom::thread;
 use stratalog_base::fs::{File, Fs, Lock};
 use stratalog_base::{Error, Result};
 use stratalog_wal::alarm::{Alarm, Urgency};
+use stratalog_wal::frame::Kind;
 use stratalog_wal::group::GroupCommit;
+use stratalog_wal::segment::Header;
 use stratalog_wal::{Durability, LogOptions, Recovered, SyncLog, Wal};
 
 /// A log reduced to two numbers: how much is written, and how much a sync that has ended covers.
@@ -24,14 +26,11 @@ struct Disk {
 }
 
 impl Disk {
-    /// A leader's work: captures what is written, then syncs; a sync covers what was written when it
-    /// began.
+    /// A leader's work: a sync covers what was written when it began.
     fn sync(&self) -> u64 {
-        let captured = self.written.load(Ordering::Acquire);
         let covered = self.written.load(Ordering::Acquire);
-        thread::yield_now();
         self.synced.fetch_max(covered, Ordering::AcqRel);
-        captured
+        covered
     }
 }
 
@@ -160,23 +159,37 @@ fn a_stopped_alarm_lets_its_waiter_go() {
     });
 }
 
-/// Files that only know how many bytes were written when each sync began.
-#[derive(Debug, Default)]
+/// Files that know no bytes, only positions: how far frames are written, and how far synced.
+#[derive(Debug)]
 struct CountingFs {
     written: AtomicU64,
     synced: AtomicU64,
     fails: bool,
 }
 
+impl CountingFs {
+    fn new(fails: bool) -> Arc<CountingFs> {
+        Arc::new(CountingFs { written: AtomicU64::new(1), synced: AtomicU64::new(1), fails })
+    }
+}
+
 #[derive(Debug)]
-struct CountingFile(Arc<CountingFs>, PathBuf);
+struct CountingFile {
+    fs: Arc<CountingFs>,
+    path: PathBuf,
+    base: AtomicU64,
+    /// Where the frames in this file end.
+    end: AtomicU64,
+}
 
 #[derive(Debug)]
 struct Shared(Arc<CountingFs>);
 
 impl Fs for Shared {
     fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
-        Ok(Arc::new(CountingFile(self.0.clone(), path.to_owned())))
+        let (fs, path) = (self.0.clone(), path.to_owned());
+        let (base, end) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Arc::new(CountingFile { fs, path, base, end }))
     }
     fn sync_dir(&self, _: &Path) -> Result<()> {
         Ok(())
@@ -203,22 +216,31 @@ impl Fs for Shared {
 
 impl File for CountingFile {
     fn path(&self) -> &Path {
-        &self.1
+        &self.path
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        if offset > 0 {
-            let before = self.0.written.load(Ordering::Acquire);
-            assert_eq!(before, offset - 64, "written in order and without a hole");
-            self.0.written.store(before + buf.len() as u64, Ordering::Release);
+        if offset == 0 {
+            let base = Header::decode(buf, &self.path)?.base;
+            self.base.store(base, Ordering::Release);
+            self.end.store(base, Ordering::Release);
+            assert!(self.fs.synced.load(Ordering::Acquire) >= base, "SEG-2");
+            return Ok(());
+        }
+        let start = self.base.load(Ordering::Acquire) + offset - 64;
+        assert_eq!(self.fs.written.load(Ordering::Acquire), start, "in order and without a hole");
+        if buf[8] != Kind::Seal as u8 {
+            let end = start + buf.len() as u64;
+            self.end.store(end, Ordering::Release);
+            self.fs.written.store(end, Ordering::Release);
         }
         Ok(())
     }
     fn sync(&self) -> Result<()> {
-        let covered = self.0.written.load(Ordering::Acquire);
-        if self.0.fails && covered > 0 {
+        let covered = self.end.load(Ordering::Acquire);
+        if self.fs.fails && covered > 1 {
             return Err(Error::Closed);
         }
-        self.0.synced.fetch_max(covered, Ordering::AcqRel);
+        self.fs.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())
     }
     fn read_at(&self, _: &mut [u8], _: u64) -> Result<usize> {
@@ -229,29 +251,36 @@ impl File for CountingFile {
     }
 }
 
-/// A log on counters, which two threads use at once: one as `alone` says, the other durably.
-fn log_model(fails: bool, alone: fn(&SyncLog, &CountingFs)) {
+fn create(fs: &Arc<CountingFs>, segment_bytes: u64) -> Arc<SyncLog> {
+    let options =
+        LogOptions { segment_bytes, interval: Duration::ZERO, sync_every_bytes: u64::MAX };
+    let (dir, empty) = (Path::new(""), Recovered::empty(1));
+    Arc::new(SyncLog::create(Arc::new(Shared(fs.clone())), dir, options, &empty, 1).unwrap())
+}
+
+/// Two threads append to one log at once, one in class `Sync` and one in `class`.
+fn append_at_once(fails: bool, segment_bytes: u64, class: Durability) {
     loom::model(move || {
-        let fs = Arc::new(CountingFs { fails, ..CountingFs::default() });
-        let options = LogOptions { interval: Duration::ZERO, ..LogOptions::default() };
-        let (dir, empty) = (Path::new(""), Recovered::empty(1));
-        let log = SyncLog::create(Arc::new(Shared(fs.clone())), dir, options, &empty, 1).unwrap();
-        let log = Arc::new(log);
+        let fs = CountingFs::new(fails);
+        let log = create(&fs, segment_bytes);
         let (other_log, other_fs) = (log.clone(), fs.clone());
-        let other = thread::spawn(move || append_durably(&other_log, &other_fs));
-        alone(&log, &fs);
+        let other = thread::spawn(move || append(&other_log, &other_fs, class));
+        append(&log, &fs, Durability::Sync);
         other.join().unwrap();
     });
 }
 
-fn append_durably(log: &SyncLog, fs: &CountingFs) {
-    let Ok(ticket) = log.append(&[IoSlice::new(b"a")], Durability::Sync) else {
+fn append(log: &SyncLog, fs: &CountingFs, class: Durability) {
+    let Ok(ticket) = log.append(&[IoSlice::new(b"a")], class) else {
         assert!(fs.fails);
         return;
     };
-    assert!(fs.written.load(Ordering::Acquire) >= ticket.end - 1);
+    assert!(fs.written.load(Ordering::Acquire) >= ticket.end);
+    if class != Durability::Sync {
+        return;
+    }
     match log.wait_durable(ticket.end) {
-        Ok(()) => assert!(fs.synced.load(Ordering::Acquire) >= ticket.end - 1),
+        Ok(()) => assert!(fs.synced.load(Ordering::Acquire) >= ticket.end),
         Err(_) => {
             assert!(fs.fails);
             let late = log.append(&[], Durability::Process);
@@ -263,29 +292,38 @@ fn append_durably(log: &SyncLog, fs: &CountingFs) {
 /// LOG-1
 #[test]
 fn a_log_acknowledges_what_is_synced() {
-    log_model(false, append_durably);
+    append_at_once(false, u64::MAX, Durability::Sync);
+}
+
+/// LOG-1, the background thread being the second who syncs.
+#[test]
+fn a_log_acknowledges_what_is_synced_while_it_syncs_in_the_background() {
+    append_at_once(false, u64::MAX, Durability::Interval);
+}
+
+/// LOG-1 and LOG-2: each group begins a new segment.
+#[test]
+fn a_log_acknowledges_what_is_synced_across_segments() {
+    append_at_once(false, 0, Durability::Sync);
 }
 
 /// LOG-3
 #[test]
 fn a_log_whose_sync_fails_stops_everyone() {
-    log_model(true, append_durably);
+    append_at_once(true, u64::MAX, Durability::Sync);
 }
 
 #[test]
 fn a_log_closes_while_others_append() {
     loom::model(|| {
-        let fs = Arc::new(CountingFs::default());
-        let (dir, empty) = (Path::new(""), Recovered::empty(1));
-        let options = LogOptions { interval: Duration::ZERO, ..LogOptions::default() };
-        let log = SyncLog::create(Arc::new(Shared(fs.clone())), dir, options, &empty, 1).unwrap();
-        let log = Arc::new(log);
+        let fs = CountingFs::new(false);
+        let log = create(&fs, u64::MAX);
         let other = log.clone();
         let other = thread::spawn(move || other.append(&[], Durability::Interval));
         log.close().unwrap();
         let marks = log.watermarks();
         assert_eq!((marks.durable, marks.logged), (marks.reserved, marks.reserved));
-        assert_eq!(fs.synced.load(Ordering::Acquire), marks.reserved - 1);
+        assert_eq!(fs.synced.load(Ordering::Acquire), marks.reserved);
         match other.join().unwrap() {
             Ok(ticket) => assert!(ticket.end < marks.reserved),
             Err(error) => assert!(matches!(error, Error::Closed)),

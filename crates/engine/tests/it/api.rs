@@ -204,6 +204,9 @@ fn a_missing_store_is_created_only_if_wanted() {
     let error = tiny(&fs).create(false).open(DIR).unwrap_err();
     assert!(matches!(&error, Error::NotOurs { .. }), "{error}");
     assert!(fs.list(Path::new(DIR)).is_err(), "nothing was created");
+    fs.create_dir(Path::new(DIR)).unwrap();
+    assert!(matches!(tiny(&fs).create(false).open(DIR), Err(Error::NotOurs { .. })));
+    assert!(fs.list(Path::new(DIR)).unwrap().is_empty(), "not even a lock file");
     drop(open(&fs));
     tiny(&fs).create(false).open(DIR).unwrap();
 }

@@ -27,7 +27,7 @@ impl SimFs {
             let fault = machine.meet(op, path);
             if let Some(FaultKind::Delay(time)) = fault {
                 drop(machine);
-                std::thread::sleep(time);
+                crate::sync::sleep(time);
                 machine = self.0.lock();
                 machine.check_power()?;
             }
