@@ -71,6 +71,22 @@ pub mod protocol {
     pub use crate::visible::Visible;
 }
 
+/// The decoders of what the engine itself stores, for fuzzing: any bytes, no panic.
+#[doc(hidden)]
+pub mod fuzz {
+    use std::path::Path;
+
+    /// Decodes a record's payload.
+    pub fn batch(bytes: &[u8]) {
+        crate::batch::entries(bytes).take_while(Result::is_ok).for_each(drop);
+    }
+
+    /// Decodes a manifest.
+    pub fn manifest(bytes: &[u8]) {
+        let _ = crate::manifest::decode(bytes, Path::new("MANIFEST"));
+    }
+}
+
 /// File systems: the real one, and (feature `sim`) a simulated one for tests.
 pub mod fs {
     pub use stratalog_base::fs::*;

@@ -204,7 +204,7 @@ mod tests {
     fn encoded(kind: Kind, parts: &[&[u8]], position: Position) -> Vec<u8> {
         let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut out = Vec::new();
-        Draft::new(kind, &parts).unwrap().encode(LOG_ID, position, &mut out);
+        Draft::new(kind, &parts).expect("short").encode(LOG_ID, position, &mut out);
         out
     }
 

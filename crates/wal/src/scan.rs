@@ -55,16 +55,13 @@ pub struct Scan {
 ///
 /// # Errors
 /// Those of `on_frame`.
-///
-/// # Panics
-/// If `bytes` is shorter than a header.
 pub fn scan_segment<'a>(
     bytes: &'a [u8],
     header: &Header,
     limit: Option<Position>,
     on_frame: &mut dyn FnMut(Frame<'a>) -> Result<()>,
 ) -> Result<Scan> {
-    let mut rest = &bytes[HEADER_BYTES..];
+    let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
     let mut end = header.base;
     let mut last = None;
     let why = loop {

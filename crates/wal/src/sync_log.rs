@@ -11,8 +11,9 @@
 //! | durable | the leader that synced | what was logged *before* the sync began |
 //!
 //! # Invariants
-//! - LOG-1: a sync covers what was logged before it began, nothing else: its leader reads `logged`
-//!   first, and then the active file, which holds it or follows, synced, the file that does.
+//! - LOG-1: a sync covers what was logged before it began, nothing else. It goes to the active file,
+//!   which holds all that is not durable: a new one becomes active only when the durable watermark
+//!   has reached the logged one, and until then no frame is logged.
 //! - LOG-2: a segment is sealed, and the seal synced, before the first frame is written to the next.
 //! - LOG-3: after the first failed write, sync or rotation nothing is written, synced or acknowledged
 //!   any more; whoever learns of the failure has stopped the log before it returns.
@@ -156,7 +157,7 @@ impl Core {
     /// Returns once all below `target`, which is logged, is durable.
     fn sync_to(&self, target: Position) -> Result<()> {
         let sync = |(): &mut ()| {
-            // LOG-1: in this order.
+            // LOG-1: read before the sync begins.
             let logged = self.logged.reached();
             let file = self.active.lock().clone();
             file.sync()?;

@@ -179,7 +179,7 @@ fn positions_beyond_the_format_are_refused() {
 fn tickets_of_many_threads_tile_the_stream_and_the_file_has_their_order() {
     let fs = SimFs::new();
     let log = Arc::new(create(&fs, options(4000)));
-    let tickets: Arc<Mutex<Vec<(Ticket, Option<Vec<u8>>)>>> = Arc::default();
+    let tickets = Arc::new(Mutex::new(Vec::<(Ticket, Option<Vec<u8>>)>::new()));
     let threads: Vec<_> = (0..4u8)
         .map(|thread| {
             let (log, tickets) = (log.clone(), tickets.clone());
