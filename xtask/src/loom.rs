@@ -22,7 +22,7 @@ pub fn run(args: &[String]) -> Outcome {
             cargo(["test", "--release", "-p", package, "--test", "loom"])
                 .env("RUSTFLAGS", "--cfg loom")
                 .env("CARGO_TARGET_DIR", target_dir().join("loom"))
-                .env("LOOM_MAX_PREEMPTIONS", variable("LOOM_MAX_PREEMPTIONS", "3"))
+                .env("LOOM_MAX_PREEMPTIONS", variable("LOOM_MAX_PREEMPTIONS", "2"))
                 .env("LOOM_MAX_BRANCHES", variable("LOOM_MAX_BRANCHES", "10000")),
         )?;
     }

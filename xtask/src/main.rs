@@ -24,7 +24,7 @@ cargo xtask COMMAND
   bench [SUITE] [--peers A,B] [--scale X] [--rounds N] [--durability CLASS] [--json FILE] [--dir DIR]
                            measure the engine beside its peers; suite: kv
 
-Environment: LOOM_MAX_PREEMPTIONS (3) and LOOM_MAX_BRANCHES (10000) bound the models.
+Environment: LOOM_MAX_PREEMPTIONS (2) and LOOM_MAX_BRANCHES (10000) bound the models.
 ";
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@
 //! | [`key`] | user key, internal key, sequence number, kind, and their order |
 //! | [`codec`] | varints and fixed little-endian integers; decoding never panics |
 //! | [`cursor`] | the one seek/next/prev contract of memtables, tables and merges |
-//! | [`slice`] | bytes that keep alive what holds them, so values are not copied |
+//! | [`mod@slice`] | bytes that keep alive what holds them, so values are not copied |
 //! | [`error`] | the one error type, which names file, offset and operation |
 //! | [`fs`] | the file-system trait, [`fs::OsFs`] and (feature `sim`) the simulated file system |
 //! | [`sync`] | locks, atomics and threads, for production and for loom |

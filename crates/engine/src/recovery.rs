@@ -147,14 +147,13 @@ fn lock_directory(fs: &dyn Fs, dir: &Path, create: bool) -> Result<(Box<dyn Lock
 }
 
 fn refuse_foreign(dir: &Path, names: &[String], create: bool) -> Result<()> {
-    let ours =
-        |name: &String| [LOCK, MANIFEST, MANIFEST_TMP].contains(&name.as_str()) || is_data(name);
+    let ours = |name: &str| [LOCK, MANIFEST, MANIFEST_TMP].contains(&name) || is_data(name);
     if names.iter().any(|name| name == MANIFEST) {
         return Ok(());
     }
-    match names.iter().find(|name| !ours(name)) {
+    match names.iter().find(|name| !ours(name.as_str())) {
         Some(name) => Err(no_store(dir, &format!("it holds {name}, and no {MANIFEST}"))),
-        None if !create && !names.iter().any(is_data) => {
+        None if !create && !names.iter().any(|name| is_data(name)) => {
             Err(no_store(dir, &format!("there is no {MANIFEST}")))
         }
         None => Ok(()),
@@ -163,7 +162,7 @@ fn refuse_foreign(dir: &Path, names: &[String], create: bool) -> Result<()> {
 
 /// Whether `name` is a table's or a segment's. The first manifest comes before the first of these, so
 /// without a manifest they say that it was lost.
-fn is_data(name: &String) -> bool {
+fn is_data(name: &str) -> bool {
     file_name::table_id(name).is_some() || file_name::is_segment(name)
 }
 
@@ -183,7 +182,7 @@ fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<Known> {
     let mut tables = Version::default();
     let mut numbers = Numbers::default();
     if !names.iter().any(|name| name == MANIFEST) {
-        if names.iter().any(is_data) {
+        if names.iter().any(|name| is_data(name)) {
             return Err(Error::corrupt(&dir.join(MANIFEST), 0, "the manifest is missing"));
         }
         let store_id = RandomState::new().hash_one(dir);

@@ -20,7 +20,7 @@ impl Memtable {
     /// An entry whose internal key (user key and trailer) is there already is ignored.
     ///
     /// # Panics
-    /// If the key is longer than [`MAX_KEY_BYTES`] or the value longer than [`MAX_VALUE_BYTES`], or if
+    /// If the key is longer than `MAX_KEY_BYTES` or the value longer than `MAX_VALUE_BYTES`, or if
     /// the memtable holds 32 GiB already.
     pub fn insert(&self, key: KeyRef<'_>, value: &[u8]) {
         let mut child = self.new_entry(key, value);

@@ -12,6 +12,7 @@
 //! - REC-4: a read that fails is an error, never damage and never the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use stratalog_base::fs::{File, Fs, read_all};
 use stratalog_base::{Error, Result};
@@ -142,7 +143,7 @@ impl Recovery<'_> {
         self.dir.join(file_name(index))
     }
 
-    fn open(&self, index: u64) -> Result<std::sync::Arc<dyn File>> {
+    fn open(&self, index: u64) -> Result<Arc<dyn File>> {
         self.fs.open(&self.path(index))
     }
 

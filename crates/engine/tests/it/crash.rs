@@ -27,13 +27,14 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// Runs the workload of `seed` until it ends or the power does.
-fn workload(fs: &SimFs, seed: u64, background: bool) -> History {
+/// Runs the workload of `seed` until it ends or the power does. The store is given back open: dropping
+/// it closes it.
+fn workload(fs: &SimFs, seed: u64, background: bool) -> (History, Option<Db>) {
     let mut rng = SimRng::new(seed);
     let mut history = History::new();
     let mix = MIXES[rng.below(MIXES.len() as u64) as usize];
     let options = || if background { tiny(fs) } else { tiny_and_steady(fs) };
-    let Ok(mut db) = options().open(DIR) else { return history };
+    let Ok(mut db) = options().open(DIR) else { return (history, None) };
     for _ in 0..WRITES {
         let step = match rng.below(100) {
             0..4 => db.sync().map(|()| history.synced()),
@@ -51,7 +52,7 @@ fn workload(fs: &SimFs, seed: u64, background: bool) -> History {
             break;
         }
     }
-    history
+    (history, Some(db))
 }
 
 /// Opens what a power cut left, twice in a row with another cut in the middle of the first recovery,
@@ -59,7 +60,7 @@ fn workload(fs: &SimFs, seed: u64, background: bool) -> History {
 fn check(crashed: &SimFs, history: &History, rng: &mut SimRng, context: &str) {
     // The recovery itself is cut short, then done again.
     let again = crashed.kill();
-    again.cut_power_at(rng.below(12));
+    again.cut_power_at(rng.below(24));
     let _ = tiny_and_steady(&again).open(DIR);
     for fs in [crashed.clone(), again.crash(rng.next_u64())] {
         let open = || tiny_and_steady(&fs).open(DIR).unwrap_or_else(|e| panic!("{context}: {e}"));
@@ -91,7 +92,7 @@ fn a_power_cut_at_any_operation_leaves_a_prefix_with_every_synced_write() {
         while cut < operations {
             let fs = SimFs::new();
             fs.cut_power_at(cut);
-            let history = workload(&fs, seed, false);
+            let (history, _db) = workload(&fs, seed, false);
             for _ in 0..STATES {
                 let state = rng.next_u64();
                 let context = format!("STRATALOG_SEED={seed} cut at {cut}, state {state}");
@@ -112,7 +113,7 @@ fn a_power_cut_with_threads_at_work_leaves_a_prefix_with_every_synced_write() {
             let fs = SimFs::new();
             let cut = rng.below(600);
             fs.cut_power_at(cut);
-            let history = workload(&fs, seed, true);
+            let (history, _db) = workload(&fs, seed, true);
             for _ in 0..STATES {
                 let state = rng.next_u64();
                 let context = format!("threads, STRATALOG_SEED={seed} cut at {cut}, state {state}");
@@ -148,14 +149,16 @@ fn a_power_cut_in_the_recovery_after_a_kill_loses_nothing_that_was_durable() {
     for seed in seeds() {
         let mut rng = SimRng::new(seed ^ 0xd0b1);
         let whole = SimFs::new();
-        let history = workload(&whole, seed, false);
+        let (history, _db) = workload(&whole, seed, false);
         for cut in 0..24 {
             // What the recovery replays is in the page cache and, in part, on no disk.
             let killed = whole.kill();
             killed.cut_power_at(cut);
             let _ = tiny_and_steady(&killed).open(DIR);
             let context = format!("STRATALOG_SEED={seed}, recovery cut at {cut}");
-            check(&killed.crash(rng.next_u64()), &history, &mut rng, &context);
+            for _ in 0..STATES {
+                check(&killed.crash(rng.next_u64()), &history, &mut rng, &context);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How fast one table is written, searched and walked: 16-byte random keys, 100-byte values, no
 //! compression, all blocks cached, one thread.
 //!
-//! `cargo run --release -p stratalog-sstable --example rate [entries]`, 2 000 000 by default.
+//! `cargo run --release -p stratalog-sstable --example table_rate [entries]`, 2 000 000 by default.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
 //! Nanoseconds an entry for insert, get and scan, beside a `BTreeMap` (which has one thread and no
-//! versions). Run it with `cargo run --release -p stratalog-memtable --example rate [entries]`.
+//! versions). Run it with `cargo run --release -p stratalog-memtable --example memtable_rate [entries]`.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
