@@ -79,10 +79,12 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     if *recovered.log_id.get_or_insert(known.store_id) != known.store_id {
         return Err(Error::corrupt(dir, 0, "the log belongs to another store"));
     }
-    let floor = known.numbers.log_start.max(known.numbers.closed_at).unwrap_or(0);
-    if recovered.end < floor {
+    // RECOVERY-3
+    let Numbers { log_start, closed_at, .. } = known.numbers;
+    let floor = log_start.max(closed_at).unwrap_or(0);
+    if recovered.end < floor || log_start.is_some() && recovered.segments.is_empty() {
         let what = format!("the log ends at position {}, but reached {floor}", recovered.end);
-        return Err(Error::corrupt(dir, recovered.end, what)); // RECOVERY-3
+        return Err(Error::corrupt(dir, 0, what + ": a segment is missing"));
     }
     replay.flush()?;
     let Replay { next_id, edit, .. } = replay;

@@ -41,7 +41,7 @@ impl Queue {
         if self.frames.is_empty() && durable > self.marked {
             self.promise(Kind::Mark, durable);
         }
-        let position = self.end;
+        let position = self.end; // QUEUE-1
         draft.encode(self.log_id, position, &mut self.frames);
         self.end += draft.frame_bytes();
         Ok(Ticket { start, position, end: self.end })

@@ -145,6 +145,17 @@ fn a_lost_file_is_named_and_never_an_emptier_store() {
 }
 
 #[test]
+fn the_only_log_of_a_killed_store_is_missed() {
+    let fs = SimFs::new();
+    let db = open(&fs).unwrap();
+    db.put("k", "v").unwrap();
+    let killed = fs.kill();
+    killed.remove(&Path::new(DIR).join("000001.wal")).unwrap();
+    let error = open(&killed).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
+
+#[test]
 fn a_truncated_file_is_noticed() {
     let (whole, state) = store(true);
     for (path, len) in data_files(&whole) {

@@ -91,6 +91,7 @@ fn a_short_write_is_never_acknowledged() {
     fail_each_call(Op::Write.into(), FaultKind::ShortWrite);
 }
 
+/// REC-4
 #[test]
 fn a_read_error_is_neither_damage_nor_the_end_of_the_log() {
     let fs = SimFs::new();
