@@ -114,6 +114,16 @@ pub trait File: Debug + Send + Sync {
     fn sync(&self) -> Result<()>;
 }
 
+/// The directory that holds `path`: `.` for a name alone, and for nothing.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None if path.as_os_str().is_empty() => Path::new("."),
+        None => path,
+    }
+}
+
 /// Reads exactly `buf.len()` bytes at `offset`.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use stratalog_sstable::{Table, TableSummary};
 
 use crate::VersionEdit;
 
-/// Levels in the tree. With the default policy the last one starts at 25 TB.
+/// Levels in the tree. With the default policy the last one may hold 25 TB.
 pub const LEVELS: usize = 7;
 
 /// Something that stands for a table in a [`Version`]: an open table, or its summary alone.

@@ -31,7 +31,7 @@ const MAX_BATCH_BYTES: usize = MAX_VALUE_BYTES + (1 << 20);
 /// # let db = stratalog::Db::open("data")?;
 /// let mut batch = stratalog::Batch::new();
 /// batch.put(b"bob", b"1").delete(b"eve");
-/// db.write(batch, &Default::default())?;
+/// db.write(&batch, &Default::default())?;
 /// # Ok::<(), stratalog::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]

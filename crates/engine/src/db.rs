@@ -86,7 +86,8 @@ impl Db {
     /// # Errors
     /// [`crate::Error::Locked`] if another handle or process has it open; [`crate::Error::NotOurs`] if
     /// the directory holds something else; [`crate::Error::NewerFormat`]; [`crate::Error::Corrupt`],
-    /// naming file and offset, if a file is missing or damaged (nothing is changed then);
+    /// naming file and offset, if a file is missing or damaged, or naming the directory if the log is
+    /// too short (nothing is changed then);
     /// [`crate::Error::Io`] and [`crate::Error::NoSpace`] from the system.
     pub fn open(path: impl AsRef<Path>) -> Result<Db> {
         Options::new().open(path)

@@ -21,7 +21,8 @@ pub(crate) fn table(dir: &Path, id: u64) -> PathBuf {
 /// The id of the table called `name`.
 pub(crate) fn table_id(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".sst")?;
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    let id: u64 = digits.parse().ok()?;
+    (id < u64::MAX && table(Path::new(""), id) == Path::new(name)).then_some(id)
 }
 
 /// Whether `name` looks like a segment of the log.

@@ -30,6 +30,8 @@ pub struct Iter {
     front_at: Option<KeyBound>,
     /// The same for the back end.
     back_at: Option<KeyBound>,
+    /// Whether the ends have met, or one of them has passed the whole range.
+    met: bool,
     ended: bool,
     /// To be told by the next step.
     error: Option<Error>,
@@ -76,8 +78,10 @@ impl Iter {
             upper,
             front: None,
             back: None,
+            met: false,
             ended: false,
-            error: store.check_open().err(),
+            // A snapshot goes on after its store was closed.
+            error: at.map_or_else(|| store.check_open().err(), |_| None),
         }
     }
 
@@ -110,6 +114,7 @@ impl Iter {
             false => Bound::Included(key.into()),
         };
         self.front_at = Some(start);
+        self.met = false;
     }
 
     /// Moves the front end to its next entry.
@@ -127,8 +132,9 @@ impl Iter {
         };
         let found = moved.inspect_err(|_| self.ended = true)?;
         let back = self.back.as_ref().filter(|_| self.back_at.is_none());
-        let met = back.is_some_and(|back| front.user() >= back.user());
-        Ok((found && !met && !is_above(front.user(), upper)).then_some(front))
+        let beyond = back.is_some_and(|back| front.user() >= back.user());
+        self.met = !found || beyond || is_above(front.user(), upper);
+        Ok((!self.met).then_some(front))
     }
 
     /// Moves the back end to its next entry.
@@ -136,17 +142,21 @@ impl Iter {
         if !self.may_go_on()? {
             return Ok(None);
         }
-        let (lower, upper) = (borrow(&self.lower), borrow(&self.upper));
-        let back =
-            self.back.get_or_insert_with(|| Backward::new(&self.view, self.seq, lower, upper));
+        // A front end that was sent somewhere bounds this one from there.
+        let lower = borrow(self.front_at.as_ref().unwrap_or(&self.lower));
+        let upper = borrow(&self.upper);
+        let back = self
+            .back
+            .get_or_insert_with(|| Backward::new(&self.view, self.seq, borrow(&self.lower), upper));
         let moved = match self.back_at.take() {
             Some(start) => back.seek(borrow(&start)),
             None => back.next(),
         };
         let found = moved.inspect_err(|_| self.ended = true)?;
         let front = self.front.as_ref().filter(|_| self.front_at.is_none());
-        let met = front.is_some_and(|front| back.user() <= front.user());
-        Ok((found && !met && !is_below(back.user(), lower)).then_some(back))
+        let beyond = front.is_some_and(|front| back.user() <= front.user());
+        self.met = !found || beyond || is_below(back.user(), lower);
+        Ok((!self.met).then_some(back))
     }
 
     /// Tells the error of the start, once.
@@ -156,7 +166,7 @@ impl Iter {
             self.ended = true;
             return Err(error);
         }
-        Ok(!self.ended)
+        Ok(!self.ended && !self.met)
     }
 }
 

@@ -32,7 +32,8 @@ impl Store {
             Task::Flush => self.flush_oldest(),
             Task::Compact => self.plan().map_or(Ok(()), |plan| self.compact(&plan)),
         }?;
-        self.tidy()
+        self.tidy();
+        Ok(())
     }
 
     /// Flushes the active memtable and waits until it, and all before it, are in tables.
@@ -41,7 +42,7 @@ impl Store {
     /// Of the flush; [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
         self.check_open()?;
-        self.seal(0);
+        self.make_room(0)?;
         let end = self.log_end();
         self.finish(Task::Flush, |_| {
             Ok(self.view.pin().sealed.iter().all(|sealed| sealed.end > end))
@@ -67,8 +68,10 @@ impl Store {
         self.flush()?;
         self.work.run_alone(Task::Compact, || {
             let plan = plan_all(&self.view.pin().tree, &HashSet::new());
-            plan.map_or(Ok(()), |plan| self.compact(&plan))?;
-            self.tidy()
+            // Not a move: what nobody needs has to go.
+            plan.map_or(Ok(()), |plan| self.merge(&plan))?;
+            self.tidy();
+            Ok(())
         })
     }
 
@@ -111,21 +114,28 @@ impl Store {
         let numbers = Numbers { flushed: Some(sealed.end), ..Numbers::default() };
         self.install(VersionEdit { added, numbers, ..VersionEdit::default() }, Some(&sealed))?;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
-        self.log.truncate_before(sealed.end) // STORE-3
+        // STORE-3. The flush is done; segments that stay go with the next one, or at the next open.
+        let _ = self.log.truncate_before(sealed.end);
+        Ok(())
     }
 
     fn compact(&self, plan: &Plan<Arc<TableFile>>) -> Result<()> {
-        let edit = match plan.trivial_move() {
-            Some((level, table)) => VersionEdit {
-                removed: vec![(level, table.summary().id)],
-                added: vec![(plan.target, table.summary().clone())],
-                ..VersionEdit::default()
-            },
-            None => self.write(self.options.table_bytes, |output| {
-                let tree = self.view.pin().tree.clone();
-                run(plan, &tree, Retain::new(self.snapshots.list()), output)
-            })?,
+        let Some((level, table)) = plan.trivial_move() else { return self.merge(plan) };
+        let edit = VersionEdit {
+            removed: vec![(level, table.summary().id)],
+            added: vec![(plan.target, table.summary().clone())],
+            ..VersionEdit::default()
         };
+        self.install(edit, None)?;
+        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn merge(&self, plan: &Plan<Arc<TableFile>>) -> Result<()> {
+        let edit = self.write(self.options.table_bytes, |output| {
+            let tree = self.view.pin().tree.clone();
+            run(plan, &tree, Retain::new(self.snapshots.list()), output)
+        })?;
         self.install(edit, None)?;
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -147,17 +157,9 @@ impl Store {
         let stop = || self.work.is_closing();
         let table = &self.table_options;
         let outcome = job(&mut Output { create: &mut create, table, table_bytes, stop: &stop });
-        match &outcome {
-            Ok(_) => {
-                let bytes = created.iter().map(|file| file.len()).sum::<Result<u64>>()?;
-                self.counters.table_bytes_written.fetch_add(bytes, Ordering::Relaxed);
-            }
-            Err(_) => {
-                // The first error matters; what cannot be removed now is swept at the next open.
-                let paths = created.iter().map(|file| file.path().to_owned());
-                let _ = remove_all(&*self.fs, paths);
-            }
-        }
-        outcome
+        outcome.inspect_err(|_| {
+            // The first error matters; what cannot be removed now is swept at the next open.
+            let _ = remove_all(&*self.fs, created.iter().map(|file| file.path().to_owned()));
+        })
     }
 }

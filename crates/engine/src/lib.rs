@@ -42,6 +42,7 @@ mod options;
 mod pinned;
 mod read;
 mod recovery;
+mod replay;
 mod scan;
 mod snapshot;
 mod stats;

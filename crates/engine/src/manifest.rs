@@ -39,7 +39,7 @@ const MAGIC: &[u8; 8] = b"STRATMAN";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 24;
 const RECORD_HEADER_BYTES: usize = 8;
-/// A manifest longer than this is replaced by a new one at the next edit.
+/// A manifest longer than this, and than twice what it began with, is replaced at the next edit.
 const ROTATE_BYTES: u64 = 16 << 20;
 
 /// The manifest that a store appends to.
@@ -53,13 +53,30 @@ pub(crate) struct Manifest {
     broken: bool,
     /// What the edits so far say of the numbers.
     numbers: Numbers,
+    /// The file is replaced once it is longer than this.
+    end_max: u64,
+    /// Tables that edits named whose append failed (MANIFEST-2).
+    in_doubt: Vec<u64>,
 }
 
 impl Manifest {
     /// Makes a manifest that says `edit` and nothing else the one in force. When this returns, it is,
     /// also after a power cut.
+    ///
+    /// # Errors
+    /// Of [`Manifest::begin`] and [`Manifest::put_in_force`].
     pub fn replace(fs: &dyn Fs, dir: &Path, store_id: u64, edit: &VersionEdit) -> Result<Manifest> {
-        let (tmp, path) = (dir.join(MANIFEST_TMP), dir.join(MANIFEST));
+        let manifest = Manifest::begin(fs, dir, store_id, edit)?;
+        manifest.put_in_force(fs, dir)?;
+        Ok(manifest)
+    }
+
+    /// Writes a manifest that says `edit` and nothing else, under a temporary name.
+    ///
+    /// # Errors
+    /// Of creating and writing. Then the one in force stays so.
+    pub fn begin(fs: &dyn Fs, dir: &Path, store_id: u64, edit: &VersionEdit) -> Result<Manifest> {
+        let tmp = dir.join(MANIFEST_TMP);
         match fs.remove(&tmp) {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
@@ -70,15 +87,23 @@ impl Manifest {
         let file = fs.create(&tmp)?;
         file.write_at(&bytes, 0)?;
         file.sync()?;
-        fs.rename(&tmp, &path)?;
-        fs.sync_dir(dir)?;
         let (end, numbers) = (bytes.len() as u64, edit.numbers);
-        Ok(Manifest { file, store_id, end, broken: false, numbers })
+        let (end_max, in_doubt) = (ROTATE_BYTES.max(2 * end), Vec::new());
+        Ok(Manifest { file, store_id, end, broken: false, numbers, end_max, in_doubt })
+    }
+
+    /// Puts the manifest just begun in the place of the one in force.
+    ///
+    /// # Errors
+    /// Of renaming and syncing the directory. Then either may be in force.
+    pub fn put_in_force(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        fs.rename(&dir.join(MANIFEST_TMP), &dir.join(MANIFEST))?;
+        fs.sync_dir(dir)
     }
 
     /// Whether the next edit must go into a new manifest.
     pub fn must_be_replaced(&self) -> bool {
-        self.broken || self.end > ROTATE_BYTES
+        self.broken || self.end > self.end_max
     }
 
     /// The store's id.
@@ -104,6 +129,16 @@ impl Manifest {
         self.broken = false;
         self.numbers = self.numbers.then(edit.numbers);
         Ok(())
+    }
+
+    /// Takes note that an edit which names these new tables failed: it may be found, or not.
+    pub fn doubt(&mut self, ids: impl Iterator<Item = u64>) {
+        self.in_doubt.extend(ids);
+    }
+
+    /// The tables that this manifest may or may not name; to be asked when another is in force.
+    pub fn in_doubt(self) -> impl Iterator<Item = u64> {
+        self.in_doubt.into_iter()
     }
 
     fn write(&mut self, edit: Option<&VersionEdit>) -> Result<()> {

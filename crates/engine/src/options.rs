@@ -75,8 +75,8 @@ impl Options {
         self
     }
 
-    /// Bytes that a memtable may take before it is sealed and flushed. At most two sealed ones wait
-    /// beside the active one; then writers wait. Default: 64 MiB; at least 64 KiB.
+    /// Bytes that a memtable may take before it is sealed and flushed. Writers wait while two sealed
+    /// ones wait beside a full one. Default: 64 MiB; 64 KiB to 16 GiB.
     #[must_use]
     pub fn memtable_bytes(mut self, bytes: usize) -> Self {
         self.memtable_bytes = bytes;
@@ -143,8 +143,8 @@ impl Options {
     }
 
     /// Whether flushes and compactions run on threads of the store's own. Without, they run in the
-    /// call that makes them necessary, which makes every run with the same calls the same.
-    /// Default: yes.
+    /// call that makes them necessary, so the same calls lead to the same tables. (Background syncs of
+    /// the log have their thread all the same.) Default: yes.
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
@@ -164,7 +164,8 @@ impl Options {
             false => Err(Error::InvalidArgument(format!("{name} must be {range}"))),
         };
         let ms = self.sync_interval.as_millis();
-        within("memtable_bytes", self.memtable_bytes >= 64 << 10, "at least 64 KiB")?;
+        let memtable = (64 << 10)..=(16 << 30);
+        within("memtable_bytes", memtable.contains(&self.memtable_bytes), "64 KiB to 16 GiB")?;
         within("block_bytes", (64..=1 << 20).contains(&self.block_bytes), "64 B to 1 MiB")?;
         within("table_bytes", self.table_bytes >= 4 << 10, "at least 4 KiB")?;
         within("filter_bits_per_key", self.filter_bits_per_key <= 32, "at most 32")?;

@@ -14,35 +14,31 @@
 //!   page cache may show what the disk never got.
 //! - RECOVERY-2: nothing is ever appended to a file that was read back.
 //! - RECOVERY-3: a store that lost files is refused, not opened emptier: tables are named by the
-//!   manifest, and the log may not end before the position that the manifest gives.
+//!   manifest, and the log may not end before the position that the manifest gives (but in the mode
+//!   that asks for whatever is left of it).
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use stratalog_base::fs::{Fs, Lock};
+use stratalog_base::fs::{Fs, Lock, parent};
 use stratalog_base::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
-use stratalog_base::{Error, KeyRef, Result, SeqNo};
-use stratalog_compaction::{
-    Numbers, Output, Policy, Retain, Shape, Version, VersionEdit, write_tables,
-};
+use stratalog_base::{Error, Result};
+use stratalog_compaction::{Numbers, Policy, Shape, Version, VersionEdit};
 use stratalog_memtable::Memtable;
 use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
-use stratalog_wal::{LogOptions, Recovered, SyncLog, Wal, recover};
+use stratalog_wal::{LogOptions, Recovered, SyncLog, Wal};
 
-use crate::batch::entries;
 use crate::file_name::{self, LOCK, MANIFEST, MANIFEST_TMP};
 use crate::manifest::{self, Manifest};
 use crate::options::Options;
 use crate::pinned::Pinned;
+use crate::replay::{Replayed, replay};
 use crate::stats::{DroppedRange, RecoveryReport};
 use crate::store::{Counters, Store, apply};
 use crate::table_file::{Trash, remove_all};
 use crate::view::{Tree, View};
 use crate::visible::Visible;
-
-/// The position of a store's first write; 0 is before all of them.
-const FIRST_POSITION: SeqNo = 1;
 
 /// Opens the store in `dir`.
 pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
@@ -63,43 +59,22 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
 
     let next_id = names.iter().filter_map(|name| file_name::table_id(name)).map(|id| id + 1);
     let next_id = next_id.chain(known.numbers.next_id).max().unwrap_or(1);
-    let mut replay = Replay {
-        fs: &*fs,
-        dir,
-        table_options: &table_options,
-        memtable_bytes: options.memtable_bytes,
-        memtable: Arc::new(Memtable::new()),
-        next_id,
-        edit: VersionEdit::default(),
-    };
-    let from = known.numbers.flushed.unwrap_or(FIRST_POSITION);
-    let mut recovered = recover(&*fs, dir, from, options.recovery, &mut |position, payload| {
-        replay.record(position, payload)
-    })?;
-    if *recovered.log_id.get_or_insert(known.store_id) != known.store_id {
-        return Err(Error::corrupt(dir, 0, "the log belongs to another store"));
-    }
-    // RECOVERY-3
-    let Numbers { log_start, closed_at, .. } = known.numbers;
-    let floor = log_start.max(closed_at).unwrap_or(0);
-    if recovered.end < floor || log_start.is_some() && recovered.segments.is_empty() {
-        let what = format!("the log ends at position {}, but reached {floor}", recovered.end);
-        return Err(Error::corrupt(dir, 0, what + ": a segment is missing"));
-    }
-    replay.flush()?;
-    let Replay { next_id, edit, .. } = replay;
-    fs.sync_dir(dir)?; // RECOVERY-1: what was replayed is durable before anything says so.
-    let tree = apply(&*fs, dir, &cache, &trash, &tree, &edit)?;
+    let replayed = replay(&options, dir, &table_options, &known.numbers, known.store_id, next_id)?;
+    let tree = apply(&*fs, dir, &cache, &trash, &tree, &replayed.edit);
+    let tree = tree.inspect_err(|_| replayed.undo(&*fs))?;
+    let Replayed { recovered, edit, next_id, .. } = &replayed;
 
     let newest = tree.tables().map(|(_, table)| table.summary().max_seq + 1).max().unwrap_or(0);
-    let start = recovered.end.max(newest).max(from);
-    let numbers = Numbers { flushed: Some(start), next_id: Some(next_id), ..Numbers::default() };
+    let start = recovered.end.max(newest).max(known.numbers.flushed.unwrap_or(0));
+    let numbers = Numbers { flushed: Some(start), next_id: Some(*next_id), ..Numbers::default() };
     let whole = VersionEdit { numbers, ..VersionEdit::snapshot(&tree) };
-    let mut manifest = Manifest::replace(&*fs, dir, known.store_id, &whole)?;
+    let manifest = Manifest::begin(&*fs, dir, known.store_id, &whole);
+    let mut manifest = manifest.inspect_err(|_| replayed.undo(&*fs))?;
+    manifest.put_in_force(&*fs, dir)?;
 
     // RECOVERY-2: a fresh segment and, above, a fresh manifest.
     let log_options = LogOptions { interval: options.sync_interval, ..LogOptions::default() };
-    let log = SyncLog::create(fs.clone(), dir, log_options, &recovered, start)?;
+    let log = SyncLog::create(fs.clone(), dir, log_options, recovered, start)?;
     let numbers = Numbers { log_start: Some(start), ..Numbers::default() };
     manifest.append(&VersionEdit { numbers, ..VersionEdit::default() })?;
     log.truncate_before(start)?;
@@ -109,7 +84,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let view = View { active: active.clone(), sealed: Vec::new(), tree: Arc::new(tree) };
     let policy = Policy { level1_bytes: 4 * options.memtable_bytes as u64, ..Policy::default() };
     Ok(Store {
-        recovery: report(&known, &recovered, edit.added.len(), orphans),
+        recovery: report(&known, recovered, edit.added.len(), orphans),
         dir: dir.to_owned(),
         fs,
         options,
@@ -124,7 +99,8 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         snapshots: crate::snapshot::Snapshots::default(),
         cache,
         trash,
-        next_id: AtomicU64::new(next_id),
+        next_id: AtomicU64::new(*next_id),
+        flushed: AtomicU64::new(start),
         unlogged: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         lock: Mutex::new(Some(lock)),
@@ -187,6 +163,9 @@ fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<Known> {
         if names.iter().any(|name| is_data(name)) {
             return Err(Error::corrupt(&dir.join(MANIFEST), 0, "the manifest is missing"));
         }
+        // A directory may be there without being durable in its parent: an earlier creation was cut
+        // short.
+        fs.sync_dir(parent(dir))?;
         let store_id = RandomState::new().hash_one(dir);
         numbers.next_id = Some(1);
         Manifest::replace(fs, dir, store_id, &VersionEdit { numbers, ..VersionEdit::default() })?;
@@ -200,49 +179,6 @@ fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<Known> {
         numbers = numbers.then(edit.numbers);
     }
     Ok(Known { store_id: contents.store_id, created: false, tables, numbers })
-}
-
-/// Turns records of the log into level 0 tables.
-struct Replay<'a> {
-    fs: &'a dyn Fs,
-    dir: &'a Path,
-    table_options: &'a TableOptions,
-    memtable_bytes: usize,
-    memtable: Arc<Memtable>,
-    next_id: u64,
-    edit: VersionEdit,
-}
-
-impl Replay<'_> {
-    fn record(&mut self, position: SeqNo, payload: &[u8]) -> Result<()> {
-        for (seq, entry) in (position..).zip(entries(payload)) {
-            let entry = entry.map_err(|malformed| {
-                let what = format!("record at position {position}: {}", malformed.what);
-                Error::corrupt(self.dir, malformed.offset as u64, what)
-            })?;
-            self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
-        }
-        if self.memtable.used_bytes() >= self.memtable_bytes { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let memtable = std::mem::replace(&mut self.memtable, Arc::new(Memtable::new()));
-        let mut create = || {
-            let id = self.next_id;
-            self.next_id += 1;
-            Ok((id, self.fs.create(&file_name::table(self.dir, id))?))
-        };
-        let mut output = Output {
-            create: &mut create,
-            table: self.table_options,
-            table_bytes: u64::MAX,
-            stop: &|| false,
-        };
-        let retain = Retain::new(Vec::new());
-        let tables = write_tables(&mut memtable.cursor(), retain, |_| true, &mut output)?;
-        self.edit.added.extend(tables.into_iter().map(|table| (0, table)));
-        Ok(())
-    }
 }
 
 /// Removes temporary files and tables that the tree does not name.

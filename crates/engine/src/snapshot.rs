@@ -10,8 +10,8 @@ use stratalog_base::{Result, SeqNo, Slice};
 use crate::Iter;
 use crate::store::Store;
 
-/// The store as it was at one moment, however much is written later. Taking one costs two short locks
-/// and nothing else; while it lives, compaction keeps the versions that it sees.
+/// The store as it was at one moment, however much is written later. Taking one costs a short lock and
+/// nothing else; while it lives, compaction keeps the versions that it sees.
 ///
 /// ```no_run
 /// # let db = stratalog::Db::open("data")?;

@@ -9,6 +9,7 @@
 //! | 2 | `work` | which jobs run, what failed | no |
 //! | 3 | `active` | which memtable takes writes: shared by writers from their place in the log to being visible, exclusive to seal | writers: the log's |
 //! | 4 | `view` (update) | the view's replacement | no |
+//! | 5 | `lock`, and `threads` of the handle | letting the directory go, and joining the threads, once | no |
 //! | 5 | `snapshots`, `trash`, inside `visible`, inside the log, cache and memtable | themselves | the log's own |
 //!
 //! # Invariants
@@ -65,6 +66,8 @@ pub(crate) struct Store {
     pub cache: Arc<BlockCache>,
     pub trash: Arc<Trash>,
     pub next_id: AtomicU64,
+    /// Every write below is in tables.
+    pub flushed: AtomicU64,
     /// Whether the active memtable holds writes that the log does not.
     pub unlogged: AtomicBool,
     pub closed: AtomicBool,
@@ -109,17 +112,29 @@ impl Store {
     /// next opened, and no file that either needs was removed (STORE-3).
     pub fn install(&self, mut edit: VersionEdit, flushed: Option<&Sealed>) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        self.fs.sync_dir(&self.dir)?;
         edit.numbers.next_id = Some(self.next_id.load(Ordering::Relaxed));
         let tree = self.view.pin().tree.clone();
-        let next = apply(&*self.fs, &self.dir, &self.cache, &self.trash, &tree, &edit)?;
-        if manifest.must_be_replaced() {
+        let is_in_tree = |id: u64| tree.tables().any(|(_, table)| table.summary().id == id);
+        let new = edit.added.iter().map(|(_, summary)| summary).filter(|new| !is_in_tree(new.id));
+        let new: Vec<_> = new.map(|summary| (summary.id, summary.bytes)).collect();
+        let ids = new.iter().map(|&(id, _)| id);
+
+        let synced = self.fs.sync_dir(&self.dir);
+        let next = synced
+            .and_then(|()| apply(&*self.fs, &self.dir, &self.cache, &self.trash, &tree, &edit));
+        // Nothing names the new tables yet.
+        let next = next.inspect_err(|_| self.trash.add(ids.clone()))?;
+        let written = if manifest.must_be_replaced() {
             let numbers = manifest.numbers().then(edit.numbers);
             let whole = VersionEdit { numbers, ..VersionEdit::snapshot(&next) };
-            *manifest = Manifest::replace(&*self.fs, &self.dir, manifest.store_id(), &whole)?;
+            let replaced = Manifest::replace(&*self.fs, &self.dir, manifest.store_id(), &whole);
+            // Now it is certain that nothing names the tables of failed appends.
+            replaced.map(|new| self.trash.add(std::mem::replace(&mut *manifest, new).in_doubt()))
         } else {
-            manifest.append(&edit)?;
-        }
+            manifest.append(&edit)
+        };
+        written.inspect_err(|_| manifest.doubt(ids))?;
+
         let next = Arc::new(next);
         self.view.update(|view| {
             let mut sealed = view.sealed.clone();
@@ -129,6 +144,11 @@ impl Store {
             }
             View { active: view.active.clone(), sealed, tree: next }
         });
+        if let Some(flushed) = edit.numbers.flushed {
+            self.flushed.store(flushed, Ordering::Relaxed);
+        }
+        let bytes = new.iter().map(|&(_, bytes)| bytes).sum();
+        self.counters.table_bytes_written.fetch_add(bytes, Ordering::Relaxed);
         for &(level, id) in &edit.removed {
             let moved = edit.added.iter().any(|(_, summary)| summary.id == id);
             let left = tree.level(level).iter().find(|table| table.summary().id == id && !moved);
@@ -153,6 +173,7 @@ impl Store {
         for thread in threads {
             let _ = thread.join(); // A panic there was reported where it happened.
         }
+        self.work.drain(); // Jobs in the threads of callers.
         let end = {
             let _no_writer_on_its_way = self.active.write();
             self.log.watermarks().logged
@@ -164,7 +185,7 @@ impl Store {
             // Without the note the log merely counts as not closed.
             if manifest.must_be_replaced() { Ok(()) } else { manifest.append(&edit) }
         });
-        let outcome = outcome.and(self.tidy());
+        self.tidy();
         self.lock.lock().take();
         outcome
     }
@@ -182,9 +203,9 @@ impl Store {
             stats.tombstones += summary.tombstones;
             index_bytes += table.table().memory_bytes();
         }
-        let marks = self.log.watermarks();
-        let flushed = self.manifest.lock().numbers().flushed.unwrap_or(0);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let marks = self.log.watermarks();
+        let flushed = count(&self.flushed);
         Stats {
             levels,
             memtable_bytes: view.memtables().map(|memtable| memtable.used_bytes()).sum(),
@@ -218,9 +239,9 @@ impl Store {
     }
 
     /// Frees what reads no longer hold: replaced views, and the files of tables that left.
-    pub fn tidy(&self) -> Result<()> {
+    pub fn tidy(&self) {
         self.view.tidy();
-        self.trash.empty(&*self.fs, &self.dir)
+        self.trash.empty(&*self.fs, &self.dir);
     }
 }
 

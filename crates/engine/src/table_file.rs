@@ -69,7 +69,7 @@ impl Readable for TableFile {
 impl Drop for TableFile {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Relaxed) {
-            self.trash.ids.lock().push(self.table.summary().id);
+            self.trash.add(std::iter::once(self.table.summary().id));
         }
     }
 }
@@ -82,15 +82,20 @@ pub(crate) struct Trash {
 }
 
 impl Trash {
-    /// Removes the files.
-    ///
-    /// # Errors
-    /// Of the first removal that failed; the rest is tried all the same, and what stays is swept when
-    /// the store is next opened.
-    pub fn empty(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
-        let ids = std::mem::take(&mut *self.ids.lock());
-        let paths = ids.into_iter().map(|id| file_name::table(dir, id));
-        remove_all(fs, paths)
+    /// Adds tables that are in no tree.
+    pub fn add(&self, ids: impl Iterator<Item = u64>) {
+        self.ids.lock().extend(ids);
+    }
+
+    /// Removes the files. What cannot be removed is tried again by the next call, and swept when the
+    /// store is next opened.
+    pub fn empty(&self, fs: &dyn Fs, dir: &Path) {
+        let mut ids = std::mem::take(&mut *self.ids.lock());
+        ids.retain(|&id| {
+            let removed = fs.remove(&file_name::table(dir, id));
+            removed.is_err_and(|error| !error.is_not_found())
+        });
+        self.add(ids.into_iter());
     }
 }
 

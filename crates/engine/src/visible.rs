@@ -2,7 +2,8 @@
 //!
 //! Writers finish in any order; the watermark moves in the order of the log. A writer of the range
 //! `start..end` waits until all before it is published, then publishes its own. Tickets tile the log
-//! without holes, so the writer of `start` is always on its way.
+//! without holes, and whoever has one publishes it, also when its write failed (nothing is applied in
+//! its range then): so the writer of `start` is always on its way.
 //!
 //! # Invariants
 //! - VISIBLE-1: the watermark only rises, and never passes a write that is not in its memtable.

@@ -54,7 +54,7 @@ impl State {
     }
 
     fn may_start(&self, task: Task) -> bool {
-        !self.running[task as usize] && self.failed[task as usize].is_none()
+        !self.closing && !self.running[task as usize] && self.failed[task as usize].is_none()
     }
 }
 
@@ -62,13 +62,15 @@ impl State {
 struct Slot<'a> {
     work: &'a Work,
     task: Task,
+    /// Whether the thread was unwinding already when it took the slot.
+    unwinding: bool,
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut state = self.work.state.lock();
         state.running[self.task as usize] = false;
-        state.closing |= panicking(); // A bug: nobody may wait for a thread that is gone.
+        state.closing |= panicking() && !self.unwinding; // A bug: nobody may wait for a thread that is gone.
         drop(state);
         self.work.changed.notify_all();
     }
@@ -85,6 +87,15 @@ impl Work {
     pub fn begin_close(&self) {
         self.state.lock().closing = true;
         self.changed.notify_all();
+    }
+
+    /// Waits until no job runs, once [`Work::begin_close`] was called: none begins after that.
+    pub fn drain(&self) {
+        let mut state = self.state.lock();
+        debug_assert!(state.closing);
+        while state.running.contains(&true) {
+            state = self.changed.wait(state);
+        }
     }
 
     /// Whether [`Work::begin_close`] was called.
@@ -148,7 +159,7 @@ impl Work {
             return None;
         }
         state.running[task as usize] = true;
-        Some(Slot { work: self, task })
+        Some(Slot { work: self, task, unwinding: panicking() })
     }
 
     /// The body of a background thread: runs `job` whenever it is due, until the store closes.

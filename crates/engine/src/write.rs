@@ -12,12 +12,25 @@ use stratalog_wal::{Durability, Ticket, Wal};
 use crate::batch::{Batch, entries};
 use crate::store::Store;
 use crate::view::{Sealed, View};
+use crate::visible::Visible;
 use crate::work::Task;
 
 /// Sealed memtables that may wait for their flush; with more, writers wait.
 const SEALED_MEMTABLES_MAX: usize = 2;
 /// Tables in level 0 at which writers wait for a compaction.
 const LEVEL0_TABLES_STOP: usize = 20;
+
+/// A writer's turn to become visible.
+struct Turn<'a> {
+    visible: &'a Visible,
+    ticket: Ticket,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.visible.publish(self.ticket.start, self.ticket.end);
+    }
+}
 
 impl Store {
     /// Writes the entries of `batch`, atomically. When this returns they are visible, and survive
@@ -37,14 +50,16 @@ impl Store {
                     self.unlogged.store(true, Ordering::Relaxed);
                     self.log.reserve(batch.len() as u64)?
                 }
-                _ => self.log.append(&[IoSlice::new(payload)], durability)?,
+                _ => self.log.enqueue(&[IoSlice::new(payload)])?,
             };
+            // Publishes when it drops, however this ends: others may wait behind it.
+            let _turn = Turn { visible: &self.visible, ticket };
+            self.log.wait_logged(&ticket, durability)?;
             for (seq, entry) in (ticket.position..).zip(entries(payload)) {
                 let entry = entry.expect("a batch holds what it encoded");
                 active.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
             }
-            self.visible.publish(ticket.start, ticket.end); // STORE-2: before `active` is let go.
-            ticket
+            ticket // STORE-2: what drops here, drops in reverse order: the turn, then `active`.
         };
         if durability == Durability::Sync {
             self.log.wait_durable(ticket.end)?;
@@ -61,13 +76,20 @@ impl Store {
                 return Ok(active);
             }
             drop(active);
-            self.make_room()?;
+            self.make_room(self.options.memtable_bytes)?;
         }
     }
 
-    /// Seals the full memtable, as soon as there is room for another sealed one.
+    /// Seals the active memtable if it has at least `bytes`, as soon as there is room for another
+    /// sealed one.
+    ///
+    /// # Errors
+    /// Of the job that would have made room; [`stratalog_base::Error::Closed`].
     #[cold]
-    fn make_room(&self) -> Result<()> {
+    pub fn make_room(&self, bytes: usize) -> Result<()> {
+        if !self.options.background {
+            self.wait_idle()?;
+        }
         let mut waited = false;
         let wait = self.finish(Task::Flush, |state| {
             let view = self.view.pin();
@@ -83,12 +105,12 @@ impl Store {
             self.counters.stalls.fetch_add(1, Ordering::Relaxed);
         }
         wait?;
-        self.seal(self.options.memtable_bytes);
+        self.seal(bytes);
         if self.options.background { Ok(()) } else { self.wait_idle() }
     }
 
     /// Seals the active memtable if it has at least `bytes` and is not empty.
-    pub fn seal(&self, bytes: usize) {
+    fn seal(&self, bytes: usize) {
         {
             let mut active = self.active.write(); // STORE-1: no write is on its way.
             if active.is_empty() || active.used_bytes() < bytes {
@@ -123,6 +145,7 @@ impl Store {
 
     /// Whether a memtable holds writes that the log does not.
     pub fn has_unlogged(&self) -> bool {
+        let _no_seal = self.active.read(); // It moves the flag from one place to the other.
         let sealed = self.view.pin().sealed.iter().any(|sealed| sealed.unlogged);
         sealed || self.unlogged.load(Ordering::Relaxed)
     }

@@ -50,7 +50,7 @@ use std::fmt::Debug;
 use std::io::IoSlice;
 use std::time::Duration;
 
-use stratalog_base::Result;
+use stratalog_base::{Error, Result};
 
 #[doc(hidden)]
 pub mod alarm;
@@ -115,16 +115,35 @@ pub struct Watermarks {
 /// [`stratalog_base::Error::Poisoned`] after a write or sync has failed, and
 /// [`stratalog_base::Error::Closed`] after [`Wal::close`].
 pub trait Wal: Send + Sync + Debug {
-    /// Appends one record, the parts in a row. On return it and all before it survive the death of
-    /// the process. For [`Durability::Interval`] a background sync follows; for [`Durability::Sync`]
-    /// call [`Wal::wait_durable`] with the ticket's end.
+    /// Gives one record, the parts in a row, its place. It is written by [`Wal::wait_logged`], for
+    /// this ticket or a later one, and not acknowledged before.
     ///
     /// # Errors
-    /// - [`stratalog_base::Error::InvalidArgument`] for [`Durability::None`] or more than 4 GiB;
-    ///   nothing has changed.
-    /// - [`stratalog_base::Error::NoSpace`] or [`stratalog_base::Error::Io`] if the group's write or
-    ///   a new segment failed; recovery may or may not find the record, and the log is poisoned.
-    fn append(&self, parts: &[IoSlice<'_>], durability: Durability) -> Result<Ticket>;
+    /// [`stratalog_base::Error::InvalidArgument`] for more than 4 GiB; nothing has changed.
+    fn enqueue(&self, parts: &[IoSlice<'_>]) -> Result<Ticket>;
+
+    /// Returns once the record of `ticket` and all before it survive the death of the process. For
+    /// [`Durability::Interval`] a background sync follows; for [`Durability::Sync`] call
+    /// [`Wal::wait_durable`] with the ticket's end; for [`Durability::None`] it returns at once.
+    ///
+    /// # Errors
+    /// [`stratalog_base::Error::NoSpace`] or [`stratalog_base::Error::Io`] if the group's write or a
+    /// new segment failed; recovery may or may not find the record, and the log is poisoned.
+    fn wait_logged(&self, ticket: &Ticket, durability: Durability) -> Result<()>;
+
+    /// [`Wal::enqueue`] and [`Wal::wait_logged`] in one.
+    ///
+    /// # Errors
+    /// Of both; and [`stratalog_base::Error::InvalidArgument`] for [`Durability::None`], which has no
+    /// record: see [`Wal::reserve`].
+    fn append(&self, parts: &[IoSlice<'_>], durability: Durability) -> Result<Ticket> {
+        if durability == Durability::None {
+            return Err(Error::InvalidArgument("a record of class None is not logged".into()));
+        }
+        let ticket = self.enqueue(parts)?;
+        self.wait_logged(&ticket, durability)?;
+        Ok(ticket)
+    }
 
     /// Takes at least `len` positions for a write that is not logged. Reaches the file with a later
     /// append, so it does not fail because of I/O.

@@ -44,7 +44,7 @@ pub fn file_name(index: u64) -> String {
 /// The index of the segment called `name`, if it is a segment's name.
 pub fn parse_name(name: &str) -> Option<u64> {
     let index = name.strip_suffix(".wal")?.parse().ok()?;
-    (index > 0 && file_name(index) == name).then_some(index)
+    (0 < index && index < u64::MAX && file_name(index) == name).then_some(index)
 }
 
 /// The part of the stream that a segment continues.

@@ -234,17 +234,19 @@ impl Core {
 }
 
 impl Wal for SyncLog {
-    fn append(&self, parts: &[IoSlice<'_>], durability: Durability) -> Result<Ticket> {
+    fn enqueue(&self, parts: &[IoSlice<'_>]) -> Result<Ticket> {
+        self.core.push(&Draft::new(Kind::Record, parts)?)
+    }
+
+    fn wait_logged(&self, ticket: &Ticket, durability: Durability) -> Result<()> {
         if durability == Durability::None {
-            return Err(Error::InvalidArgument("a record of class None is not logged".into()));
+            return Ok(());
         }
-        let draft = Draft::new(Kind::Record, parts)?;
-        let ticket = self.core.push(&draft)?;
         self.core.log_to(ticket.end)?;
         if durability == Durability::Interval {
             self.core.alarm.raise(Urgency::Soon);
         }
-        Ok(ticket)
+        Ok(())
     }
 
     fn reserve(&self, len: u64) -> Result<Ticket> {

@@ -1,6 +1,6 @@
 //! Every interleaving of two or three threads, on the shipped code.
 //!
-//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p stratalog-wal --test loom --release`
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p stratalog-wal --test loom --release`
 #![cfg(loom)]
 
 use std::io::IoSlice;

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{File, Fs, Lock};
+use super::{File, Fs, Lock, parent};
 use crate::{Error, Result};
 
 /// The real file system, by positioned reads and writes and `fdatasync`.
@@ -91,15 +91,6 @@ impl Fs for OsFs {
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path: parent(path).to_owned() }),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", path, e)),
         }
-    }
-}
-
-/// The directory that holds `path`.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => path,
     }
 }
 

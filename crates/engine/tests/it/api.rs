@@ -192,6 +192,7 @@ fn a_closed_store_says_so_and_lets_its_directory_go() {
     assert!(matches!(clone.iter().next(), Some(Err(Error::Closed))));
     clone.clone().close().unwrap();
     assert_eq!(snapshot.get("k").unwrap().unwrap(), b"v", "snapshots go on");
+    assert_eq!(collect(snapshot.iter()).unwrap().len(), 1);
     let db = open(&fs);
     assert!(db.recovery().clean_close && !db.recovery().created);
     drop(db);

@@ -185,7 +185,7 @@ fn a_file_under_another_name_is_refused() {
 }
 
 #[test]
-fn an_older_manifest_or_table_is_refused() {
+fn an_older_manifest_is_refused() {
     let (older, _) = store(true);
     let newer = older.kill();
     let db = open(&newer).unwrap();

@@ -9,3 +9,4 @@ mod crash;
 mod damage;
 mod faults;
 mod model;
+mod regressions;

@@ -1,0 +1,141 @@
+//! Replaying the log into level 0 tables: steps 2 and 3 of recovery.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stratalog_base::fs::Fs;
+use stratalog_base::{Error, KeyRef, Result, SeqNo};
+use stratalog_compaction::{Numbers, Output, Retain, VersionEdit, write_tables};
+use stratalog_memtable::Memtable;
+use stratalog_sstable::TableOptions;
+use stratalog_wal::{Recovered, RecoveryMode, recover};
+
+use crate::batch::entries;
+use crate::file_name;
+use crate::options::Options;
+use crate::table_file::remove_all;
+
+/// The position of a store's first write; 0 is before all of them.
+const FIRST_POSITION: SeqNo = 1;
+
+/// What a replay found and wrote.
+pub(crate) struct Replayed {
+    pub recovered: Recovered,
+    /// Adds the tables, which are durable.
+    pub edit: VersionEdit,
+    /// The first file id that was not given out.
+    pub next_id: u64,
+    created: Vec<PathBuf>,
+}
+
+impl Replayed {
+    /// Removes the tables, which nothing names yet: on a full disk the next attempt needs their space.
+    pub fn undo(&self, fs: &dyn Fs) {
+        // What stays is swept by an open that gets further.
+        let _ = remove_all(fs, self.created.iter().cloned());
+    }
+}
+
+/// Replays what `numbers` do not say to be in tables, with file ids from `next_id` on.
+///
+/// # Errors
+/// Of reading the log, and of writing tables; [`Error::Corrupt`] if the log is shorter than `numbers`
+/// say (RECOVERY-3), or another store's. The tables written until then are removed.
+pub(crate) fn replay(
+    options: &Options,
+    dir: &Path,
+    table_options: &TableOptions,
+    numbers: &Numbers,
+    store_id: u64,
+    next_id: u64,
+) -> Result<Replayed> {
+    let fs = &*options.fs;
+    let mut replay = Replay {
+        fs,
+        dir,
+        table_options,
+        memtable_bytes: options.memtable_bytes,
+        memtable: Arc::new(Memtable::new()),
+        next_id,
+        edit: VersionEdit::default(),
+        created: Vec::new(),
+    };
+    let outcome = replay.run(numbers, options.recovery, store_id);
+    let Replay { edit, next_id, created, .. } = replay;
+    let undo = Replayed { recovered: Recovered::empty(store_id), edit, next_id, created };
+    match outcome {
+        Ok(recovered) => Ok(Replayed { recovered, ..undo }),
+        Err(error) => {
+            undo.undo(fs);
+            Err(error)
+        }
+    }
+}
+
+/// Turns records into level 0 tables.
+struct Replay<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    table_options: &'a TableOptions,
+    memtable_bytes: usize,
+    memtable: Arc<Memtable>,
+    next_id: u64,
+    edit: VersionEdit,
+    created: Vec<PathBuf>,
+}
+
+impl Replay<'_> {
+    fn run(&mut self, numbers: &Numbers, mode: RecoveryMode, store_id: u64) -> Result<Recovered> {
+        let (fs, dir) = (self.fs, self.dir);
+        let from = numbers.flushed.unwrap_or(FIRST_POSITION);
+        let mut record = |position, payload: &[u8]| self.record(position, payload);
+        let mut recovered = recover(fs, dir, from, mode, &mut record)?;
+        // A log that has begun has a segment, whose header says whose it is.
+        let lost = numbers.log_start.is_some() && recovered.log_id.is_none();
+        let floor = numbers.log_start.max(numbers.closed_at).unwrap_or(0);
+        let told = mode == RecoveryMode::PointInTime && !recovered.dropped.is_empty();
+        if lost || recovered.end < floor && !told {
+            let end = recovered.end;
+            let what = format!("the log ends at position {end}, but reached {floor}");
+            return Err(Error::corrupt(dir, 0, what + ": a segment is missing")); // RECOVERY-3
+        }
+        if *recovered.log_id.get_or_insert(store_id) != store_id {
+            return Err(Error::corrupt(dir, 0, "the log belongs to another store"));
+        }
+        self.flush()?;
+        fs.sync_dir(dir)?; // RECOVERY-1: the tables are durable before anything says so.
+        Ok(recovered)
+    }
+
+    fn record(&mut self, position: SeqNo, payload: &[u8]) -> Result<()> {
+        for (seq, entry) in (position..).zip(entries(payload)) {
+            let entry = entry.map_err(|malformed| {
+                let what = format!("the log's record at position {position}: {}", malformed.what);
+                Error::corrupt(self.dir, malformed.offset as u64, what)
+            })?;
+            self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
+        }
+        if self.memtable.used_bytes() >= self.memtable_bytes { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let memtable = std::mem::replace(&mut self.memtable, Arc::new(Memtable::new()));
+        let mut create = || {
+            let (id, path) = (self.next_id, file_name::table(self.dir, self.next_id));
+            self.next_id += 1;
+            let file = self.fs.create(&path)?;
+            self.created.push(path);
+            Ok((id, file))
+        };
+        let mut output = Output {
+            create: &mut create,
+            table: self.table_options,
+            table_bytes: u64::MAX,
+            stop: &|| false,
+        };
+        let retain = Retain::new(Vec::new());
+        let tables = write_tables(&mut memtable.cursor(), retain, |_| true, &mut output)?;
+        self.edit.added.extend(tables.into_iter().map(|table| (0, table)));
+        Ok(())
+    }
+}
