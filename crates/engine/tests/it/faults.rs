@@ -74,6 +74,7 @@ fn every_changing_call_may_fail() {
                 }
                 if fs.faults_hit() == 0 {
                     assert!(n > 100, "{context}");
+                    eprintln!("{kind:?}, for ever: {for_ever}: {n} calls failed in turn");
                     break;
                 }
                 fs.clear_faults();
@@ -91,6 +92,7 @@ fn every_failed_sync_stops_the_writes_that_stand_on_it() {
         let (history, db, outcome) = workload(&fs, 11);
         if fs.faults_hit() == 0 {
             assert!(n > 20);
+            eprintln!("{n} syncs failed in turn");
             break;
         }
         let context = format!("sync {n} failed: {outcome:?}");
@@ -118,6 +120,7 @@ fn every_read_may_fail_and_is_never_taken_for_damage_or_absence() {
         let outcome = read(&fs, state);
         if fs.faults_hit() == 0 {
             assert!(n > 10);
+            eprintln!("{n} reads failed in turn");
             outcome.unwrap();
             break;
         }
