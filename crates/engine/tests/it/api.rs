@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stratalog::fs::{Fs, SimFs};
+use stratalog::fs::{Fault, FaultKind, Fs, Op, SimFs};
 use stratalog::{Batch, Compression, Db, Durability, Error, Options, WriteOptions};
 
 use crate::common::{DIR, State, collect, tiny, tiny_and_steady};
@@ -220,6 +220,25 @@ fn a_directory_with_foreign_files_is_left_alone() {
     let error = tiny(&fs).open(DIR).unwrap_err();
     assert!(matches!(&error, Error::NotOurs { .. }), "{error}");
     assert_eq!(fs.list(Path::new(DIR)).unwrap(), ["letters.txt"]);
+}
+
+#[test]
+fn an_unreadable_directory_or_file_is_told_as_such() {
+    let fs = SimFs::new();
+    let db = open(&fs);
+    db.put("k", "v").unwrap();
+    db.flush().unwrap();
+    db.close().unwrap();
+    for (op, path) in
+        [(Op::List, DIR), (Op::Open, "MANIFEST"), (Op::Open, ".sst"), (Op::Open, ".wal")]
+    {
+        let fs = fs.kill();
+        fs.inject(Fault::new(op, FaultKind::Eio).path(path));
+        let error = tiny(&fs).open(DIR).unwrap_err();
+        assert!(matches!(&error, Error::Io { .. }), "{op:?} {path}: {error}");
+        assert!(error.to_string().contains(path), "{error}");
+        assert!(open(&fs).contains("k").unwrap(), "nothing was changed");
+    }
 }
 
 #[test]
