@@ -123,9 +123,12 @@ impl Iter {
         if !self.may_go_on()? {
             return Ok(None);
         }
-        let (lower, upper) = (borrow(&self.lower), borrow(&self.upper));
-        let front =
-            self.front.get_or_insert_with(|| Forward::new(&self.view, self.seq, lower, upper));
+        let lower = borrow(&self.lower);
+        // A back end that has not returned what it stands on bounds this one from there.
+        let upper = borrow(self.back_at.as_ref().unwrap_or(&self.upper));
+        let front = self
+            .front
+            .get_or_insert_with(|| Forward::new(&self.view, self.seq, lower, borrow(&self.upper)));
         let moved = match self.front_at.take() {
             Some(start) => front.seek(borrow(&start)),
             None => front.next(),
@@ -156,6 +159,10 @@ impl Iter {
         let front = self.front.as_ref().filter(|_| self.front_at.is_none());
         let beyond = front.is_some_and(|front| back.user() <= front.user());
         self.met = !found || beyond || is_below(back.user(), lower);
+        if found && self.met {
+            // Not returned: after a seek of the front end it may be within the range again.
+            self.back_at = Some(Bound::Included(back.user().into()));
+        }
         Ok((!self.met).then_some(back))
     }
 

@@ -1,6 +1,7 @@
 //! [`Pinned`]: an immutable object that readers pin without a lock and a writer replaces.
 //!
-//! A few slots each hold a value and a count of pins. `current` names the slot in force. A reader
+//! A few slots each hold a value and a count of pins (in several parts, so that threads that read at the
+//! same time do not fight for one cache line). `current` names the slot in force. A reader
 //! raises the count of the current slot and looks once more whether it is still current; if so, the
 //! value stays until the reader lowers the count. The writer fills a free slot, makes it current,
 //! and empties the old one once nobody pins it.
@@ -33,8 +34,19 @@ pub struct Pinned<T> {
     update: Mutex<()>,
 }
 
+/// Parts of a slot's count. Each thread uses one; how threads are spread matters to speed only.
+const SHARDS: usize = if cfg!(loom) { 1 } else { 8 };
+
+/// The part that this thread uses.
+#[inline]
+fn shard() -> usize {
+    static THREADS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    thread_local!(static SHARD: usize = THREADS.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    SHARD.with(|shard| shard % SHARDS)
+}
+
 struct Slot<T> {
-    pins: Padded<AtomicUsize>,
+    pins: [Padded<AtomicUsize>; SHARDS],
     value: UnsafeCell<Option<Arc<T>>>,
 }
 
@@ -49,7 +61,7 @@ impl<T> Pinned<T> {
     pub fn new(value: Arc<T>) -> Pinned<T> {
         let mut value = Some(value);
         let slots = std::array::from_fn(|_| Slot {
-            pins: Padded(AtomicUsize::new(0)),
+            pins: std::array::from_fn(|_| Padded(AtomicUsize::new(0))),
             value: UnsafeCell::new(value.take()),
         });
         Pinned { current: AtomicUsize::new(0), slots, update: Mutex::new(()) }
@@ -59,19 +71,21 @@ impl<T> Pinned<T> {
     /// anything longer than a read.
     #[inline]
     pub fn pin(&self) -> Pin<'_, T> {
+        let shard = shard();
         loop {
             let index = self.current.load(Ordering::Acquire);
             let slot = &self.slots[index];
-            slot.pins.fetch_add(1, Ordering::AcqRel);
+            let pins = &slot.pins[shard];
+            pins.fetch_add(1, Ordering::AcqRel);
             fence(Ordering::SeqCst);
             if self.current.load(Ordering::Acquire) == index {
                 // SAFETY: PIN-2: the count is raised and the slot was current after that, so by PIN-1
                 // the value is there and nobody writes it until the pin drops.
                 let value = slot.value.with(|value| unsafe { &*value });
                 let value = value.as_ref().expect("PIN-1: the current slot is filled");
-                return Pin { value, pins: &slot.pins };
+                return Pin { value, pins };
             }
-            slot.pins.fetch_sub(1, Ordering::Release);
+            pins.fetch_sub(1, Ordering::Release);
         }
     }
 
@@ -111,7 +125,8 @@ impl<T> Pinned<T> {
 
     /// Drops the value of a slot that is not current, unless it is pinned. The caller holds `update`.
     fn empty(&self, index: usize) -> bool {
-        let free = self.slots[index].pins.load(Ordering::Acquire) == 0;
+        let pins = &self.slots[index].pins;
+        let free = pins.iter().all(|pins| pins.load(Ordering::Acquire) == 0);
         if free {
             // SAFETY: PIN-1: `update` is held, the slot is not current, its count was zero since.
             drop(self.slots[index].value.with_mut(|value| unsafe { (*value).take() }));

@@ -38,6 +38,8 @@ use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64, put_varint};
 use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use stratalog_base::{KeyRef, Kind};
 
+use crate::MAX_BLOCK_BYTES;
+
 /// Base, count, interval, width, reserved.
 const TAIL_BYTES: usize = 8 + 4 + 2 + 1 + 1;
 /// Three one-byte lengths.
@@ -239,7 +241,11 @@ impl Block {
         for index in 0..count {
             let malformed = |what| Err(Malformed { offset: at, what });
             let offset = match u32::try_from(at) {
-                Ok(offset) if at < entries.len() => offset,
+                Ok(offset)
+                    if at < entries.len() && (at < MAX_BLOCK_BYTES || index + 1 == count) =>
+                {
+                    offset
+                }
                 _ => return malformed("entry starts out of range"), // BLOCK-3
             };
             let entry = Entry::decode(entries, at)?;

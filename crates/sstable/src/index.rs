@@ -189,8 +189,15 @@ impl Index {
         }
         let wanted = word(&target.user[self.common.len()..]);
         let mut block = self.words.partition_point(|&word| word < wanted);
-        while self.words.get(block) == Some(&wanted) && self.separator(block + 1) <= target {
-            block += 1;
+        // Ties: one prefix that stands out leaves the words of all others alike.
+        let mut end = block + self.words[block..].partition_point(|&word| word == wanted);
+        while block < end {
+            let middle = block.midpoint(end);
+            if self.separator(middle + 1) <= target {
+                block = middle + 1;
+            } else {
+                end = middle;
+            }
         }
         block
     }

@@ -333,6 +333,31 @@ fn the_back_end_stops_where_the_front_end_was_sent() {
     assert!(back(iter).is_empty());
 }
 
+/// A back end that had stopped at an entry without returning it took that entry from a front end that was
+/// sent back.
+#[test]
+fn an_entry_that_no_end_returned_is_still_there_after_a_seek() {
+    let db = tiny(&SimFs::new()).open(DIR).unwrap();
+    for key in 1..=5u8 {
+        db.put([key], "").unwrap();
+    }
+    let key = |entry: Option<Result<(stratalog::Slice, stratalog::Slice)>>| {
+        entry.map(|entry| entry.unwrap().0[0])
+    };
+    let sent_back = || {
+        let mut iter = db.iter();
+        iter.seek([4]);
+        let back: Vec<_> = std::iter::from_fn(|| key(iter.next_back())).collect();
+        assert_eq!(back, [5, 4]);
+        iter.seek([1]);
+        iter
+    };
+    assert_eq!(key(sent_back().next_back()), Some(3));
+    let mut iter = sent_back();
+    let front: Vec<_> = std::iter::from_fn(|| key(iter.next())).collect();
+    assert_eq!(front, [1, 2, 3]);
+}
+
 /// An empty path made the search for its parent directory go on for ever.
 #[test]
 fn an_empty_path_is_refused() {
