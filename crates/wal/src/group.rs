@@ -10,11 +10,17 @@
 //!   who wait are woken under one hold of the lock, so no wake-up is lost.
 //! - GROUP-4: after the first failure nobody leads again and the watermark stands still.
 
+use std::hint::spin_loop;
 use std::io;
 use std::path::Path;
 
 use stratalog_base::sync::{AtomicU64, Condvar, Mutex, Ordering};
 use stratalog_base::{Error, Result};
+
+/// Looks at the watermark before a caller goes to sleep: a few small writes long. Sleeping and waking
+/// costs more than the write that is waited for: without looking, two writers on two cores made 260
+/// thousand `Process` puts a second, with 64 looks 307, with 400 looks 700; syncs show no difference.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 400 };
 
 /// A watermark that the callers raise in groups; see the module.
 #[derive(Debug)]
@@ -57,6 +63,7 @@ impl<L> GroupCommit<L> {
     /// in this call then, and [`Error::Poisoned`] for those who come later (GROUP-4).
     pub fn reach(&self, target: u64, mut lead: impl FnMut(&mut L) -> Result<u64>) -> Result<()> {
         let mut present = false;
+        let mut spins = SPINS;
         loop {
             if self.reached() >= target {
                 return Ok(());
@@ -72,6 +79,14 @@ impl<L> GroupCommit<L> {
                 present = true;
                 match turn.seat.take() {
                     Some(seat) => break seat,
+                    None if spins > 0 => {
+                        drop(turn);
+                        while spins > 0 && self.reached() < target {
+                            spins -= 1;
+                            spin_loop();
+                        }
+                        turn = self.turn.lock();
+                    }
                     None => turn = self.changed.wait(turn),
                 }
             };
