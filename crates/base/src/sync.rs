@@ -168,6 +168,16 @@ pub use std::thread::{panicking, sleep};
 /// Monotonic time. The wall clock never decides what is stored, ordered or deleted.
 pub use std::time::Instant;
 
+/// A small number that this thread has for itself, counted from 0 in the order in which threads first
+/// ask: to spread them over parts of a counter. Not for protocols: loom does not see it.
+#[inline]
+pub fn thread_number() -> usize {
+    use std::sync::atomic;
+    static THREADS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = THREADS.fetch_add(1, atomic::Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}
+
 /// Keeps a hot word alone on its cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -22,7 +22,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use stratalog_base::sync::{AtomicUsize, Mutex, Ordering, Padded, UnsafeCell, fence, yield_now};
+use stratalog_base::sync::{
+    AtomicUsize, Mutex, Ordering, Padded, UnsafeCell, fence, thread_number, yield_now,
+};
 
 /// Enough that a writer seldom waits for a slow reader of an older value.
 const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
@@ -36,14 +38,6 @@ pub struct Pinned<T> {
 
 /// Parts of a slot's count. Each thread uses one; how threads are spread matters to speed only.
 const SHARDS: usize = if cfg!(loom) { 1 } else { 8 };
-
-/// The part that this thread uses.
-#[inline]
-fn shard() -> usize {
-    static THREADS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    thread_local!(static SHARD: usize = THREADS.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-    SHARD.with(|shard| shard % SHARDS)
-}
 
 struct Slot<T> {
     pins: [Padded<AtomicUsize>; SHARDS],
@@ -71,7 +65,7 @@ impl<T> Pinned<T> {
     /// anything longer than a read.
     #[inline]
     pub fn pin(&self) -> Pin<'_, T> {
-        let shard = shard();
+        let shard = thread_number() % SHARDS;
         loop {
             let index = self.current.load(Ordering::Acquire);
             let slot = &self.slots[index];
