@@ -11,7 +11,7 @@ use stratalog_compaction::{
 use stratalog_wal::Wal;
 
 use crate::store::Store;
-use crate::table_file::{TableFile, remove_all};
+use crate::table_file::{NewTables, TableFile};
 use crate::work::{State, TASKS, Task};
 
 impl Store {
@@ -148,18 +148,12 @@ impl Store {
         table_bytes: u64,
         job: impl FnOnce(&mut Output<'_>) -> Result<R>,
     ) -> Result<R> {
-        let mut created = Vec::new();
-        let mut create = || {
-            let (id, file) = self.create_table()?;
-            created.push(file.clone());
-            Ok((id, file))
-        };
+        let mut new = NewTables::new(&self.fs, &self.dir);
+        let mut create = || new.create(self.next_id.fetch_add(1, Ordering::Relaxed));
         let stop = || self.work.is_closing();
         let table = &self.table_options;
-        let outcome = job(&mut Output { create: &mut create, table, table_bytes, stop: &stop });
-        outcome.inspect_err(|_| {
-            // The first error matters; what cannot be removed now is swept at the next open.
-            let _ = remove_all(&*self.fs, created.iter().map(|file| file.path().to_owned()));
-        })
+        let outcome = job(&mut Output { create: &mut create, table, table_bytes, stop: &stop })?;
+        new.keep();
+        Ok(outcome)
     }
 }

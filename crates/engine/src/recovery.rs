@@ -60,21 +60,20 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let next_id = names.iter().filter_map(|name| file_name::table_id(name)).map(|id| id + 1);
     let next_id = next_id.chain(known.numbers.next_id).max().unwrap_or(1);
     let replayed = replay(&options, dir, &table_options, &known.numbers, known.store_id, next_id)?;
-    let tree = apply(&*fs, dir, &cache, &trash, &tree, &replayed.edit);
-    let tree = tree.inspect_err(|_| replayed.undo(&*fs))?;
-    let Replayed { recovered, edit, next_id, .. } = &replayed;
+    let Replayed { recovered, edit, next_id, new } = replayed;
+    let tree = apply(&*fs, dir, &cache, &trash, &tree, &edit)?;
 
     let newest = tree.tables().map(|(_, table)| table.summary().max_seq + 1).max().unwrap_or(0);
     let start = recovered.end.max(newest).max(known.numbers.flushed.unwrap_or(0));
-    let numbers = Numbers { flushed: Some(start), next_id: Some(*next_id), ..Numbers::default() };
+    let numbers = Numbers { flushed: Some(start), next_id: Some(next_id), ..Numbers::default() };
     let whole = VersionEdit { numbers, ..VersionEdit::snapshot(&tree) };
-    let manifest = Manifest::begin(&*fs, dir, known.store_id, &whole);
-    let mut manifest = manifest.inspect_err(|_| replayed.undo(&*fs))?;
+    let mut manifest = Manifest::begin(&*fs, dir, known.store_id, &whole)?;
+    new.keep();
     manifest.put_in_force(&*fs, dir)?;
 
     // RECOVERY-2: a fresh segment and, above, a fresh manifest.
     let log_options = LogOptions { interval: options.sync_interval, ..LogOptions::default() };
-    let log = SyncLog::create(fs.clone(), dir, log_options, recovered, start)?;
+    let log = SyncLog::create(fs.clone(), dir, log_options, &recovered, start)?;
     let numbers = Numbers { log_start: Some(start), ..Numbers::default() };
     manifest.append(&VersionEdit { numbers, ..VersionEdit::default() })?;
     log.truncate_before(start)?;
@@ -84,7 +83,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let view = View { active: active.clone(), sealed: Vec::new(), tree: Arc::new(tree) };
     let policy = Policy { level1_bytes: 4 * options.memtable_bytes as u64, ..Policy::default() };
     Ok(Store {
-        recovery: report(&known, recovered, edit.added.len(), orphans),
+        recovery: report(&known, &recovered, edit.added.len(), orphans),
         dir: dir.to_owned(),
         fs,
         options,
@@ -99,7 +98,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         snapshots: crate::snapshot::Snapshots::default(),
         cache,
         trash,
-        next_id: AtomicU64::new(*next_id),
+        next_id: AtomicU64::new(next_id),
         flushed: AtomicU64::new(start),
         unlogged: AtomicBool::new(false),
         closed: AtomicBool::new(false),

@@ -1,9 +1,8 @@
 //! Replaying the log into level 0 tables: steps 2 and 3 of recovery.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use stratalog_base::fs::Fs;
 use stratalog_base::{Error, KeyRef, Result, SeqNo};
 use stratalog_compaction::{Numbers, Output, Retain, VersionEdit, write_tables};
 use stratalog_memtable::Memtable;
@@ -11,9 +10,8 @@ use stratalog_sstable::TableOptions;
 use stratalog_wal::{Recovered, RecoveryMode, recover};
 
 use crate::batch::entries;
-use crate::file_name;
 use crate::options::Options;
-use crate::table_file::remove_all;
+use crate::table_file::NewTables;
 
 /// The position of a store's first write; 0 is before all of them.
 const FIRST_POSITION: SeqNo = 1;
@@ -25,15 +23,8 @@ pub(crate) struct Replayed {
     pub edit: VersionEdit,
     /// The first file id that was not given out.
     pub next_id: u64,
-    created: Vec<PathBuf>,
-}
-
-impl Replayed {
-    /// Removes the tables, which nothing names yet: on a full disk the next attempt needs their space.
-    pub fn undo(&self, fs: &dyn Fs) {
-        // What stays is swept by an open that gets further.
-        let _ = remove_all(fs, self.created.iter().cloned());
-    }
+    /// To be kept once something names the tables.
+    pub new: NewTables,
 }
 
 /// Replays what `numbers` do not say to be in tables, with file ids from `next_id` on.
@@ -49,44 +40,34 @@ pub(crate) fn replay(
     store_id: u64,
     next_id: u64,
 ) -> Result<Replayed> {
-    let fs = &*options.fs;
     let mut replay = Replay {
-        fs,
+        options,
         dir,
         table_options,
-        memtable_bytes: options.memtable_bytes,
         memtable: Arc::new(Memtable::new()),
         next_id,
         edit: VersionEdit::default(),
-        created: Vec::new(),
+        new: NewTables::new(&options.fs, dir),
     };
-    let outcome = replay.run(numbers, options.recovery, store_id);
-    let Replay { edit, next_id, created, .. } = replay;
-    let undo = Replayed { recovered: Recovered::empty(store_id), edit, next_id, created };
-    match outcome {
-        Ok(recovered) => Ok(Replayed { recovered, ..undo }),
-        Err(error) => {
-            undo.undo(fs);
-            Err(error)
-        }
-    }
+    let recovered = replay.run(numbers, store_id)?;
+    let Replay { next_id, edit, new, .. } = replay;
+    Ok(Replayed { recovered, edit, next_id, new })
 }
 
 /// Turns records into level 0 tables.
 struct Replay<'a> {
-    fs: &'a dyn Fs,
+    options: &'a Options,
     dir: &'a Path,
     table_options: &'a TableOptions,
-    memtable_bytes: usize,
     memtable: Arc<Memtable>,
     next_id: u64,
     edit: VersionEdit,
-    created: Vec<PathBuf>,
+    new: NewTables,
 }
 
 impl Replay<'_> {
-    fn run(&mut self, numbers: &Numbers, mode: RecoveryMode, store_id: u64) -> Result<Recovered> {
-        let (fs, dir) = (self.fs, self.dir);
+    fn run(&mut self, numbers: &Numbers, store_id: u64) -> Result<Recovered> {
+        let (fs, dir, mode) = (&*self.options.fs, self.dir, self.options.recovery);
         let from = numbers.flushed.unwrap_or(FIRST_POSITION);
         let mut record = |position, payload: &[u8]| self.record(position, payload);
         let mut recovered = recover(fs, dir, from, mode, &mut record)?;
@@ -115,17 +96,15 @@ impl Replay<'_> {
             })?;
             self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
         }
-        if self.memtable.used_bytes() >= self.memtable_bytes { self.flush() } else { Ok(()) }
+        let full = self.memtable.used_bytes() >= self.options.memtable_bytes;
+        if full { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
         let memtable = std::mem::replace(&mut self.memtable, Arc::new(Memtable::new()));
         let mut create = || {
-            let (id, path) = (self.next_id, file_name::table(self.dir, self.next_id));
             self.next_id += 1;
-            let file = self.fs.create(&path)?;
-            self.created.push(path);
-            Ok((id, file))
+            self.new.create(self.next_id - 1)
         };
         let mut output = Output {
             create: &mut create,

@@ -23,7 +23,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stratalog_base::fs::{File, Fs, Lock};
+use stratalog_base::fs::{Fs, Lock};
 use stratalog_base::sync::{AtomicBool, AtomicU64, JoinHandle, Mutex, Ordering, RwLock};
 use stratalog_base::{Error, Result, SeqNo};
 use stratalog_compaction::{LEVELS, Numbers, Policy, Readable, Shape, VersionEdit};
@@ -96,12 +96,6 @@ impl Store {
     #[inline]
     pub fn newest_visible(&self) -> SeqNo {
         self.visible.upto() - 1
-    }
-
-    /// Creates the file of a new table.
-    pub fn create_table(&self) -> Result<(u64, Arc<dyn File>)> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Ok((id, self.fs.create(&file_name::table(&self.dir, id))?))
     }
 
     /// Makes `edit` the tree's next change, durably, and shows it to reads. `flushed` is the sealed

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stratalog_base::fs::Fs;
+use stratalog_base::fs::{File, Fs};
 use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
 use stratalog_base::{Error, Result};
 use stratalog_compaction::{Readable, Shape};
@@ -96,6 +96,44 @@ impl Trash {
             removed.is_err_and(|error| !error.is_not_found())
         });
         self.add(ids.into_iter());
+    }
+}
+
+/// Files of new tables that nothing names yet. Dropping it removes them: on a full disk the next attempt
+/// needs their space. What cannot be removed is swept by the next open that gets further.
+#[derive(Debug)]
+pub(crate) struct NewTables {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    ids: Vec<u64>,
+}
+
+impl NewTables {
+    /// None yet.
+    pub fn new(fs: &Arc<dyn Fs>, dir: &Path) -> NewTables {
+        NewTables { fs: fs.clone(), dir: dir.to_owned(), ids: Vec::new() }
+    }
+
+    /// Creates the file of table `id`.
+    ///
+    /// # Errors
+    /// Of creating it.
+    pub fn create(&mut self, id: u64) -> Result<(u64, Arc<dyn File>)> {
+        let file = self.fs.create(&file_name::table(&self.dir, id))?;
+        self.ids.push(id);
+        Ok((id, file))
+    }
+
+    /// Lets them be: from now on something may name them.
+    pub fn keep(mut self) {
+        self.ids.clear();
+    }
+}
+
+impl Drop for NewTables {
+    fn drop(&mut self) {
+        let paths = self.ids.iter().map(|&id| file_name::table(&self.dir, id));
+        let _ = remove_all(&*self.fs, paths);
     }
 }
 

@@ -133,7 +133,9 @@ fn closing_waits_for_a_compaction_in_a_callers_thread() {
         let db = db.clone();
         thread::spawn(move || db.compact())
     };
-    thread::sleep(Duration::from_millis(50)); // Gives the compaction a chance to begin; either is legal.
+    while tables(&fs) < 4 {
+        thread::yield_now(); // Until the compaction has begun its table.
+    }
     db.close().unwrap();
     fs.inject(Fault::new(Op::Rename, FaultKind::Delay(Duration::from_millis(500))));
     for _ in 0..2 {
