@@ -70,6 +70,7 @@ pub use stratalog_wal::{Durability, RecoveryMode};
 pub mod protocol {
     pub use crate::pinned::{Pin, Pinned};
     pub use crate::visible::Visible;
+    pub use crate::work::{Task, Work};
 }
 
 /// The decoders of what the engine itself stores, for fuzzing: any bytes, no panic.

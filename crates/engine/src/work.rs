@@ -18,25 +18,25 @@ use crate::store::Store;
 
 /// A kind of background work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Task {
+pub enum Task {
     /// The oldest sealed memtable becomes a table.
     Flush,
     /// Tables are merged as the planner says.
     Compact,
 }
 
-pub(crate) const TASKS: [Task; 2] = [Task::Flush, Task::Compact];
+pub const TASKS: [Task; 2] = [Task::Flush, Task::Compact];
 
 /// See the module page.
 #[derive(Debug, Default)]
-pub(crate) struct Work {
+pub struct Work {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 /// What [`Work`] guards.
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub struct State {
     running: [bool; 2],
     failed: [Option<Error>; 2],
     closing: bool,
@@ -70,7 +70,8 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut state = self.work.state.lock();
         state.running[self.task as usize] = false;
-        state.closing |= panicking() && !self.unwinding; // A bug: nobody may wait for a thread that is gone.
+        // A bug: nobody may wait for a thread that is gone.
+        state.closing |= panicking() && !self.unwinding;
         drop(state);
         self.work.changed.notify_all();
     }
@@ -163,7 +164,7 @@ impl Work {
     }
 
     /// The body of a background thread: runs `job` whenever it is due, until the store closes.
-    fn serve(&self, task: Task, due: impl Fn() -> bool, job: impl Fn() -> Result<()>) {
+    pub fn serve(&self, task: Task, due: impl Fn() -> bool, job: impl Fn() -> Result<()>) {
         while let Ok(slot) = self.wait(|state| Ok(self.take(state, task, &due))) {
             if let Err(error) = job() {
                 self.state.lock().failed[task as usize] = Some(error);

@@ -1,4 +1,5 @@
-//! Model checks of the shipped code: publishing and pinning a value, and the visible watermark.
+//! Model checks of the shipped code: publishing and pinning a value, the visible watermark, and who does
+//! the background work.
 //! Run with `cargo xtask loom`.
 #![cfg(loom)]
 
@@ -7,7 +8,8 @@ use std::sync::Arc as StdArc;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use stratalog::protocol::{Pinned, Visible};
+use stratalog::Error;
+use stratalog::protocol::{Pinned, Task, Visible, Work};
 
 /// A value whose drop is seen: reading it afterwards is a failure, not undefined behaviour.
 struct Value {
@@ -108,5 +110,91 @@ fn a_reader_that_sees_the_mark_sees_what_was_applied() {
         });
         writer.join().unwrap();
         reader.join().unwrap();
+    });
+}
+
+/// Work to do, and a thread that does it until the store closes. `fails` jobs fail first.
+struct Served {
+    work: Arc<Work>,
+    left: Arc<AtomicUsize>,
+    thread: thread::JoinHandle<()>,
+}
+
+fn serve(fails: usize) -> Served {
+    let (work, left) = (Arc::new(Work::default()), Arc::new(AtomicUsize::new(0)));
+    let thread = {
+        let (work, left) = (work.clone(), left.clone());
+        let fails = AtomicUsize::new(fails);
+        thread::spawn(move || {
+            let due = || left.load(Ordering::Acquire) > 0;
+            let job = || {
+                if fails.load(Ordering::Relaxed) > 0 {
+                    fails.fetch_sub(1, Ordering::Relaxed);
+                    return Err(Error::InvalidArgument("on purpose".into()));
+                }
+                left.fetch_sub(1, Ordering::AcqRel);
+                Ok(())
+            };
+            work.serve(Task::Flush, due, job);
+        })
+    };
+    Served { work, left, thread }
+}
+
+#[test]
+fn work_that_becomes_due_is_done_and_its_waiter_wakes() {
+    loom::model(|| {
+        let Served { work, left, thread } = serve(0);
+        left.fetch_add(1, Ordering::AcqRel);
+        work.notify();
+        let done = |_: &mut _| Ok((left.load(Ordering::Acquire) == 0).then_some(()));
+        work.wait(done).unwrap();
+        work.begin_close();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_failure_is_told_once_and_the_job_is_tried_again() {
+    loom::model(|| {
+        let Served { work, left, thread } = serve(1);
+        left.fetch_add(1, Ordering::AcqRel);
+        work.notify();
+        let wait = || {
+            work.wait(|state| {
+                state.take_failure(Task::Flush)?;
+                Ok((left.load(Ordering::Acquire) == 0).then_some(()))
+            })
+        };
+        assert!(matches!(wait(), Err(Error::InvalidArgument(_))), "WORK-1");
+        wait().unwrap();
+        work.begin_close();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn no_job_runs_once_closing_has_waited() {
+    loom::model(|| {
+        let work = Arc::new(Work::default());
+        let closed = Arc::new(AtomicUsize::new(0));
+        let caller = {
+            let (work, closed) = (work.clone(), closed.clone());
+            thread::spawn(move || {
+                let left = AtomicUsize::new(1);
+                let job = || {
+                    left.store(0, Ordering::Relaxed);
+                    assert_eq!(closed.load(Ordering::Acquire), 0, "a job in a closed store");
+                    thread::yield_now();
+                    assert_eq!(closed.load(Ordering::Acquire), 0, "a job in a closed store");
+                    Ok(())
+                };
+                work.run_due(Task::Compact, || left.load(Ordering::Relaxed) > 0, job).unwrap();
+            })
+        };
+        work.begin_close();
+        work.drain();
+        closed.store(1, Ordering::Release);
+        caller.join().unwrap();
     });
 }
