@@ -3,21 +3,39 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`engine`] | the face that all engines show to a workload, and their adapters |
-//! | [`data`] | keys and values that can be checked without being kept |
-//! | [`meter`] | time, latency, CPU, bytes written, peak memory |
-//! | [`kv`] | the suite `kv`: fill, get, scan |
-//! | [`round`] | rounds in which engines take turns, each step in a process of its own |
-//! | [`report`] | medians and ratios, as a table and as JSON |
+//! | [`plan`] | what the command line asked for |
+//! | [`suite`] | the suites: workloads, cut into cases and parts |
+//! | [`engine`], [`log`], [`map`] | the faces that stores, logs and memtables show to a suite, and their adapters |
+//! | [`subjects`] | all that can be measured: ours, baselines, peers |
+//! | [`counting_fs`] | a file system that counts the bytes written |
+//! | [`data`], [`draw`] | keys and values that can be checked without being kept; which one comes next |
+//! | `check` | calls whose answers are checked |
+//! | [`measure`], [`latency`], [`meter`] | a step: threads, when it ends; latency; what the kernel counts |
+//! | [`round`] | rounds in which subjects take turns, each part in a process of its own |
+//! | [`record`] | what was measured, as plain values |
+//! | [`report`] | the record as a table, as Markdown, as a page |
+//! | [`compare`] | two records, and what changed beyond noise |
 //! | [`machine`] | where it was measured |
 
+mod check;
+pub mod compare;
+pub mod counting_fs;
 pub mod data;
+pub mod draw;
 pub mod engine;
-pub mod kv;
+pub mod latency;
+pub mod log;
 pub mod machine;
+pub mod map;
+pub mod measure;
 pub mod meter;
+pub mod plan;
+pub mod record;
 pub mod report;
 pub mod round;
+pub mod subjects;
+pub mod suite;
+pub mod tables;
 
 /// The outcome of anything that a bench does; the outside world's errors end the bench.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,132 +1,83 @@
-//! What a step cost: time, latency, processor time, bytes written, peak memory. The kernel counts, in
-//! `/proc/self`.
+//! What a step cost: processor time, bytes written and read, peak memory, bytes on disk. The kernel
+//! counts, in `/proc/self`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 use crate::Outcome;
+use crate::engine::Durability;
+use crate::record::Step;
 
-/// A step's figures.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Step {
-    /// What was done.
-    pub name: String,
-    /// How often.
-    pub ops: u64,
-    /// In what time.
-    pub seconds: f64,
-    /// Processor time of all threads of the process, user and system.
-    pub cpu_seconds: f64,
-    /// Bytes that the kernel was made to write to the device, sooner or later.
-    pub written_bytes: u64,
-    /// Of each operation, where it was taken.
-    pub latency: Option<Latency>,
-}
-
-impl Step {
-    /// Operations a second.
-    pub fn rate(&self) -> f64 {
-        self.ops as f64 / self.seconds
-    }
-}
-
-/// Percentiles, in microseconds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Latency {
-    pub p50_us: f64,
-    pub p99_us: f64,
-    pub p999_us: f64,
-    pub p9999_us: f64,
-    pub worst_us: f64,
-}
-
-/// Measures one step, from its creation on.
+/// Reads the kernel's counters at the beginning of a step.
 pub struct Meter {
-    start: Instant,
     cpu: Duration,
     written_bytes: u64,
+    read_bytes: u64,
 }
 
 impl Meter {
-    /// Starts.
+    /// Starts, and forgets the peak of memory so far.
     ///
     /// # Errors
     /// If the kernel's counters cannot be read.
     pub fn start() -> Outcome<Meter> {
-        Ok(Meter { written_bytes: written_bytes()?, cpu: cpu_time()?, start: Instant::now() })
+        // Resets the peak (proc(5)); where that is not allowed the peak is that of the process.
+        let _ = fs::write("/proc/self/clear_refs", "5");
+        let io = fs::read_to_string("/proc/self/io")?;
+        Ok(Meter {
+            written_bytes: field(&io, "write_bytes:")?,
+            read_bytes: field(&io, "rchar:")?,
+            cpu: cpu_time()?,
+        })
     }
 
-    /// The figures of `ops` operations that ended at `end`.
+    /// The figures of `ops` units done in `time`, as far as the kernel knows them.
     ///
     /// # Errors
     /// If the kernel's counters cannot be read.
-    pub fn step(
-        &self,
-        name: &str,
-        ops: u64,
-        end: Instant,
-        latency: Option<&Histogram<u64>>,
-    ) -> Outcome<Step> {
+    pub fn step(&self, name: String, ops: u64, time: Duration) -> Outcome<Step> {
+        let io = fs::read_to_string("/proc/self/io")?;
         Ok(Step {
-            name: name.to_owned(),
+            name,
+            unit: String::new(),
+            threads: 1,
+            class: Durability::None,
             ops,
-            seconds: (end - self.start).as_secs_f64(),
+            seconds: time.as_secs_f64(),
+            cut: false,
             cpu_seconds: (cpu_time()? - self.cpu).as_secs_f64(),
-            written_bytes: written_bytes()? - self.written_bytes,
-            latency: latency.map(percentiles),
+            written_bytes: field(&io, "write_bytes:")? - self.written_bytes,
+            fs_written_bytes: None,
+            read_bytes: field(&io, "rchar:")? - self.read_bytes,
+            peak_bytes: field(&fs::read_to_string("/proc/self/status")?, "VmHWM:")? << 10,
+            disk_bytes: 0,
+            latency: None,
+            windows: Vec::new(),
+            shapes: Vec::new(),
+            figures: Vec::new(),
         })
     }
-}
-
-/// An empty histogram of nanoseconds, exact to three digits.
-///
-/// # Errors
-/// Never; the range is fixed.
-pub fn histogram() -> Outcome<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 3_600_000_000_000, 3)?)
-}
-
-fn percentiles(histogram: &Histogram<u64>) -> Latency {
-    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-    Latency {
-        p50_us: at(0.5),
-        p99_us: at(0.99),
-        p999_us: at(0.999),
-        p9999_us: at(0.9999),
-        worst_us: histogram.max() as f64 / 1e3,
-    }
-}
-
-/// The most memory that this process has had resident, in bytes.
-///
-/// # Errors
-/// If the kernel does not say.
-pub fn peak_bytes() -> Outcome<u64> {
-    Ok(field(&fs::read_to_string("/proc/self/status")?, "VmHWM:")? << 10)
 }
 
 /// Bytes allocated on disk by the files under `dir`.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it cannot be read, but not if a file goes away meanwhile.
 pub fn disk_bytes(dir: &Path) -> Outcome<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let metadata = entry.metadata()?;
-        sum += if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * 512 };
+        sum += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path())?,
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(why) if why.kind() == ErrorKind::NotFound => 0,
+            Err(why) => return Err(why.into()),
+        };
     }
     Ok(sum)
-}
-
-fn written_bytes() -> Outcome<u64> {
-    field(&fs::read_to_string("/proc/self/io")?, "write_bytes:")
 }
 
 /// Processor time of all threads, living and gone. The kernel counts it in hundredths of a second for
@@ -148,17 +99,30 @@ fn field(text: &str, name: &str) -> Outcome<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
     fn the_kernel_counts() {
         let meter = Meter::start().unwrap();
-        let mut sum = 0u64;
-        while meter.start.elapsed() < Duration::from_millis(60) {
-            sum = sum.wrapping_mul(3).wrapping_add(1);
+        let (start, mut memory) = (Instant::now(), vec![1u8; 8 << 20]);
+        while start.elapsed() < Duration::from_millis(60) {
+            memory.iter_mut().for_each(|byte| *byte = byte.wrapping_mul(3));
         }
-        let step = meter.step("spin", 1 + sum % 2, Instant::now(), None).unwrap();
-        assert!(step.cpu_seconds > 0.0 && step.seconds >= 0.06 && step.rate() > 0.0);
-        assert!(peak_bytes().unwrap() > 100 << 10);
+        let step = meter.step("spin".to_owned(), 1, start.elapsed()).unwrap();
+        assert!(step.cpu_seconds > 0.0 && step.seconds >= 0.06, "{step:?}");
+        assert!(step.peak_bytes > 8 << 20 && memory[0] != 0);
+    }
+
+    #[test]
+    fn files_of_all_directories_count() {
+        let dir = std::env::temp_dir().join(format!("stratalog-meter-{}", std::process::id()));
+        fs::create_dir_all(dir.join("inner")).unwrap();
+        fs::write(dir.join("a"), vec![1; 10_000]).unwrap();
+        fs::write(dir.join("inner/b"), vec![1; 10_000]).unwrap();
+        let bytes = disk_bytes(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!((20_000..100_000).contains(&bytes), "{bytes}");
     }
 }

@@ -21,8 +21,13 @@ cargo xtask COMMAND
   kill [--seeds N]         kill -9 of a real import, fifty times or more a seed, default 20 seeds
   fuzz [TARGET…] [--seconds N]
                            fuzz the decoders, default 60 s a target
-  bench [SUITE] [--peers A,B] [--scale X] [--rounds N] [--durability CLASS] [--json FILE] [--dir DIR]
-                           measure the engine beside its peers; suite: kv
+  bench SUITE,… [--peers A,B] [--rounds N] [--scale X] [--durability CLASS] [--json FILE] …
+                           measure side by side; `all` for every suite; more options: bench --help
+  bench --list             suites, their cases, and what can be measured beside ours
+  bench smoke [--peers A,B]
+                           every suite at a tiny size, to see that it works
+  bench compare OLD.json NEW.json
+                           what changed between two records beyond their noise
 
 Environment: LOOM_MAX_PREEMPTIONS (2) and LOOM_MAX_BRANCHES (10000) bound the models.
 ";

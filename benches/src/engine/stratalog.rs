@@ -1,14 +1,26 @@
-//! Stratalog.
+//! Stratalog: the settings of the [`Config`], all else default.
+//!
+//! Key spaces are not offered yet: with more than one, each key has the number of its own before it.
 
+use std::borrow::Cow;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
 
-use stratalog::{Compression, Db, Options};
+use stratalog::{Compression, Db, Options, WriteOptions};
 
 use super::{Config, Durability, Engine};
 use crate::Outcome;
+use crate::counting_fs::CountingFs;
+use crate::data::Batch;
+use crate::record::Shape;
 
-struct Stratalog(Db);
+struct Stratalog {
+    db: Db,
+    fs: CountingFs,
+    class: Durability,
+    families: u8,
+}
 
 /// Opens a store.
 pub fn open(dir: &Path, config: &Config) -> Outcome<Box<dyn Engine>> {
@@ -18,6 +30,7 @@ pub fn open(dir: &Path, config: &Config) -> Outcome<Box<dyn Engine>> {
         Durability::Interval => stratalog::Durability::Interval,
         Durability::Sync => stratalog::Durability::Sync,
     };
+    let fs = CountingFs::default();
     let db = Options::new()
         .memtable_bytes(config.memtable_bytes as usize)
         .cache_bytes(config.cache_bytes as usize)
@@ -26,38 +39,82 @@ pub fn open(dir: &Path, config: &Config) -> Outcome<Box<dyn Engine>> {
         .filter_bits_per_key(usize::from(config.filter_bits_per_key))
         .compression(if config.lz4 { Compression::Lz4 } else { Compression::None })
         .durability(durability)
+        .fs(Arc::new(fs.clone()))
         .open(dir)?;
-    Ok(Box::new(Stratalog(db)))
+    Ok(Box::new(Stratalog { db, fs, class: config.durability, families: config.families }))
+}
+
+impl Stratalog {
+    /// The name of `key` in a key space.
+    fn key_in<'a>(&self, family: u8, key: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.families > 1 { [&[family], key].concat().into() } else { key.into() }
+    }
 }
 
 impl Engine for Stratalog {
+    fn class(&self) -> Durability {
+        self.class
+    }
+
     fn put(&self, key: &[u8], value: &[u8]) -> Outcome<()> {
-        self.0.put(key, value)?;
+        self.db.put(self.key_in(0, key), value)?;
+        Ok(())
+    }
+
+    fn write(&self, family: u8, batch: &Batch) -> Outcome<()> {
+        let mut entries = stratalog::Batch::new();
+        for (key, value) in batch.iter() {
+            entries.put(self.key_in(family, key), value);
+        }
+        self.db.write(&entries, &WriteOptions::new())?;
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8]) -> Outcome<()> {
+        self.db.delete(self.key_in(0, key))?;
         Ok(())
     }
 
     fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        if let Some(value) = self.0.get(key)? {
+        if let Some(value) = self.db.get(self.key_in(0, key))? {
             found(&value);
         }
         Ok(())
     }
 
-    fn scan(&self, each: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
-        let mut entries = self.0.iter();
-        while let Some((key, value)) = entries.advance()? {
-            each(key, value);
+    fn scan(&self, from: &[u8], count: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
+        let prefix_bytes = usize::from(self.families > 1);
+        let mut entries = self.db.range(self.key_in(0, from)..);
+        for _ in 0..count {
+            let Some((key, value)) = entries.advance()? else { break };
+            if prefix_bytes > 0 && key[0] > 0 {
+                break;
+            }
+            each(&key[prefix_bytes..], value);
         }
         Ok(())
     }
 
-    fn settle(&self) -> Outcome<Instant> {
-        self.0.flush()?;
-        self.0.wait_idle()?;
-        Ok(Instant::now())
+    fn settle(&self) -> Outcome<Duration> {
+        self.db.flush()?;
+        self.db.wait_idle()?;
+        Ok(Duration::ZERO)
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        let stats = self.db.stats();
+        Some(Shape {
+            levels: stats.levels.iter().map(|level| (level.tables as u64, level.bytes)).collect(),
+            memtable_bytes: stats.memtable_bytes as u64,
+            log_bytes: stats.log_bytes,
+        })
+    }
+
+    fn written_bytes(&self) -> Option<u64> {
+        Some(self.fs.written_bytes())
     }
 
     fn close(self: Box<Self>) -> Outcome<()> {
-        Ok(self.0.close()?)
+        Ok(self.db.close()?)
     }
 }

@@ -38,6 +38,7 @@ fn is_root(path: &str) -> bool {
             | ["build.rs", ..]
             | [_, "bin", "src", ..]
             | [_, "tests" | "examples" | "benches", _, "crates"]
+            | [_, "benches", "benches"]
             | ["main.rs", _, "bin" | "tests" | "examples" | "benches", ..]
     )
 }

@@ -1,0 +1,90 @@
+//! [`CountingFs`]: the operating system's file system, with the bytes that were written counted where
+//! the engine calls it. The kernel's own count comes later, and in whole pages.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use stratalog_base::Result;
+use stratalog_base::fs::{File, Fs, Lock, OsFs};
+
+/// Counts what is written through it.
+#[derive(Clone, Debug, Default)]
+pub struct CountingFs {
+    written_bytes: Arc<AtomicU64>,
+}
+
+impl CountingFs {
+    /// Bytes written so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    fn counting(&self, file: Result<Arc<dyn File>>) -> Result<Arc<dyn File>> {
+        let written_bytes = Arc::clone(&self.written_bytes);
+        file.map(|file| Arc::new(CountingFile { file, written_bytes }) as Arc<dyn File>)
+    }
+}
+
+impl Fs for CountingFs {
+    fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.counting(OsFs.create(path))
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.counting(OsFs.open(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        OsFs.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        OsFs.remove(path)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        OsFs.list(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        OsFs.create_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        OsFs.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>> {
+        OsFs.lock(path)
+    }
+}
+
+#[derive(Debug)]
+struct CountingFile {
+    file: Arc<dyn File>,
+    written_bytes: Arc<AtomicU64>,
+}
+
+impl File for CountingFile {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.written_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.file.write_at(buf, offset)
+    }
+
+    fn len(&self) -> Result<u64> {
+        self.file.len()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync()
+    }
+}
