@@ -21,14 +21,14 @@ pub fn put(
     store.put(key, buffer)
 }
 
-/// Gets an existing key and compares its value.
+/// Gets an existing key and compares its value; returns its version.
 ///
 /// # Errors
 /// The engine's, or a wrong answer.
-pub fn get(store: &dyn Engine, values: Values, key: &Key) -> Outcome<()> {
-    let mut right = false;
-    store.get(key, &mut |found| right = values.belongs(key, found))?;
-    if right { Ok(()) } else { Err(format!("key {key:02x?} has no or a wrong value").into()) }
+pub fn get(store: &dyn Engine, values: Values, key: &Key) -> Outcome<u64> {
+    let mut version = None;
+    store.get(key, &mut |found| version = values.version(key, found))?;
+    version.ok_or_else(|| format!("key {key:02x?} has no or a wrong value").into())
 }
 
 /// Scans the whole store, which must hold `count` entries; returns their number.

@@ -14,17 +14,22 @@
 //!
 //! The machine may drift between records. Where peers are in both, the rate and the latency of ours are
 //! therefore judged by how they stand to those peers: in each round, ours is divided by the geometric
-//! mean of the peers, and these ratios are compared by the rules above. What peers themselves changed
-//! stands apart: it tells of the machine, or of another version.
+//! mean of the peers, and these ratios are compared by the rules above. Baselines are not among the
+//! peers. What peers and baselines themselves changed stands apart: it tells of the machine, or of
+//! another version.
+//!
+//! Peak memory and disk are compared only where all rounds of both records did the same number of
+//! units: who did less has less in memory and on disk.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::engine::Durability;
+use crate::machine::Machine;
 use crate::record::{Record, Step};
-use crate::report::format::{bytes, count, mib, micros, percent, rate_with_unit, utc};
+use crate::report::format::{count, percent, utc};
 use crate::report::quantity::Quantity;
-use crate::report::summary::Spread;
+use crate::report::summary::{Spread, Subject};
 use crate::subjects::OURS;
 
 /// What is compared.
@@ -35,8 +40,13 @@ const QUANTITIES: [Quantity; 5] =
 pub fn compare(old: &Record, new: &Record) -> String {
     let mut out = header(old, new);
     let (was, is) = (steps(old), steps(new));
-    let pairs: Vec<Pair> =
-        is.iter().filter_map(|(key, new)| Some(Pair { key, old: find(&was, key)?, new })).collect();
+    let mut pairs: Vec<Pair> = Vec::new();
+    for (key, rounds) in &is {
+        let Some(before) = find(&was, key) else { continue };
+        let peer = key.subject != OURS && !Subject::new(new, key.subject).baseline;
+        pairs.push(Pair { key, peer, old: before, new: rounds });
+    }
+    out += &classes(&pairs);
     out += &drift(&pairs);
     let changes: Vec<Change> = pairs.iter().flat_map(|pair| changes(pair, &pairs)).collect();
     let of = |ours: bool| changes.iter().filter(move |change| (change.key.subject == OURS) == ours);
@@ -66,6 +76,8 @@ type Steps<'a> = Vec<(Key<'a>, Rounds<'a>)>;
 
 struct Pair<'a> {
     key: &'a Key<'a>,
+    /// Whether ours is judged beside it: it is neither ours nor a baseline.
+    peer: bool,
     old: &'a Rounds<'a>,
     new: &'a Rounds<'a>,
 }
@@ -113,10 +125,8 @@ fn header(old: &Record, new: &Record) -> String {
             writeln!(out, "{name}  {}, {}, {}", machine.commit, utc(record.began), record.command);
         let _ = writeln!(
             out,
-            "     {}, {}, {} GiB, Linux {}, {}, {}",
-            machine.cpu,
-            count(machine.cores, "core"),
-            machine.memory_bytes >> 30,
+            "     {}, Linux {}, {}, {}",
+            hardware(machine),
             machine.kernel,
             machine.file_system,
             count(record.rounds, "round")
@@ -128,6 +138,11 @@ fn header(old: &Record, new: &Record) -> String {
     out
 }
 
+fn hardware(machine: &Machine) -> String {
+    let (cores, gib) = (count(machine.cores, "core"), machine.memory_bytes >> 30);
+    format!("{}, {cores}, {gib} GiB", machine.cpu)
+}
+
 /// What makes the records hard to compare.
 fn warnings(old: &Record, new: &Record) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -137,9 +152,6 @@ fn warnings(old: &Record, new: &Record) -> Vec<String> {
         }
     };
     let (was, is) = (&old.machine, &new.machine);
-    let hardware = |m: &crate::machine::Machine| {
-        format!("{}, {}, {} GiB", m.cpu, count(m.cores, "core"), m.memory_bytes >> 30)
-    };
     differ("the machine", &hardware(was), &hardware(is));
     differ("the kernel", &was.kernel, &is.kernel);
     differ("the file system", &was.file_system, &is.file_system);
@@ -164,9 +176,35 @@ fn warnings(old: &Record, new: &Record) -> Vec<String> {
     warnings
 }
 
+/// Where writes of the records promise different things: a line for each suite, subject and change.
+fn classes(pairs: &[Pair]) -> String {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for Pair { key, old, new, .. } in pairs {
+        let (was, is) = (class(old), class(new));
+        if was == is {
+            continue;
+        }
+        let name = |class: Option<Durability>| class.map_or("–".to_owned(), |c| c.to_string());
+        let (suite, subject) = (key.suite, key.subject);
+        let what =
+            format!("the class of {subject} in {suite} differs: {} → {}", name(was), name(is));
+        match found.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, steps)) => *steps += 1,
+            None => found.push((what, 1)),
+        }
+    }
+    let line = |(what, steps): (String, usize)| format!("⚠ {what} ({})\n", count(steps, "step"));
+    found.into_iter().map(line).collect()
+}
+
+/// The class of the writes; if rounds differ, the weakest.
+fn class(rounds: &Rounds) -> Option<Durability> {
+    rounds.iter().filter_map(|(_, step)| step.class).min()
+}
+
 /// How the rates of peers changed altogether.
 fn drift(pairs: &[Pair]) -> String {
-    let peers = pairs.iter().filter(|pair| pair.key.subject != OURS);
+    let peers = pairs.iter().filter(|pair| pair.peer);
     let changes = peers.filter_map(|pair| {
         let (old, new) = (spread(pair.old, Quantity::Rate)?, spread(pair.new, Quantity::Rate)?);
         Some(new.median / old.median - 1.0)
@@ -175,7 +213,10 @@ fn drift(pairs: &[Pair]) -> String {
         || "no peer is in both records: a drift of the machine looks like a change\n".to_owned(),
         |spread| {
             let (drift, steps) = (percent(spread.median), count(spread.rounds, "step"));
-            format!("rates of peers drifted by {drift} (median of {steps}); ours is judged beside them\n")
+            format!(
+                "rates of peers drifted by {drift} (median of {steps}); where a peer did a step, ours is \
+                 judged beside it\n"
+            )
         },
     )
 }
@@ -200,13 +241,17 @@ fn beyond_noise(old: &Spread, new: &Spread, tie: f64) -> Option<f64> {
 fn changes<'a>(pair: &Pair<'a>, pairs: &[Pair<'a>]) -> Vec<Change<'a>> {
     let change = |quantity: Quantity| {
         let (old, new) = (spread(pair.old, quantity)?, spread(pair.new, quantity)?);
+        let held = matches!(quantity, Quantity::Peak | Quantity::Disk);
+        if held && !same_ops(pair) {
+            return None;
+        }
         let timed = matches!(quantity, Quantity::Rate | Quantity::P99);
         let peers: Vec<&Pair> = match timed && pair.key.subject == OURS {
             true => pairs.iter().filter(|peer| is_peer(peer, pair, quantity)).collect(),
             false => Vec::new(),
         };
         let judged = if peers.is_empty() {
-            Some((old, new))
+            Some((old.at_least(quantity.floor()), new.at_least(quantity.floor())))
         } else {
             let of = |side: for<'s> fn(&'s Pair<'a>) -> &'s Rounds<'a>| {
                 beside(side(pair), peers.iter().map(|peer| side(peer)).collect(), quantity)
@@ -229,11 +274,18 @@ fn changes<'a>(pair: &Pair<'a>, pairs: &[Pair<'a>]) -> Vec<Change<'a>> {
     QUANTITIES.into_iter().filter_map(change).collect()
 }
 
+/// Whether every round of both records did as much.
+fn same_ops(pair: &Pair) -> bool {
+    let mut ops = pair.old.iter().chain(pair.new).map(|(_, step)| step.ops);
+    let first = ops.next();
+    ops.all(|ops| Some(ops) == first)
+}
+
 /// Whether `peer` did the same step as `ours` in both records.
 fn is_peer(peer: &Pair, ours: &Pair, quantity: Quantity) -> bool {
     let same = Key { subject: peer.key.subject, ..*ours.key };
     *peer.key == same
-        && peer.key.subject != OURS
+        && peer.peer
         && spread(peer.old, quantity).is_some()
         && spread(peer.new, quantity).is_some()
 }
@@ -256,14 +308,8 @@ fn beside(ours: &Rounds, peers: Vec<&Rounds>, quantity: Quantity) -> Option<Spre
 /// A figure with its durability class.
 fn value(rounds: &Rounds, quantity: Quantity, spread: &Spread) -> String {
     let Some((_, step)) = rounds.first() else { return String::new() };
-    let class = rounds.iter().map(|(_, step)| step.class).min().unwrap_or(Durability::None);
-    let text = match quantity {
-        Quantity::Rate => rate_with_unit(spread.median, &step.unit),
-        Quantity::Peak | Quantity::Disk => format!("{} MiB", mib(spread.median)),
-        Quantity::Written => format!("{}/{}", bytes(spread.median), step.unit),
-        _ => micros(spread.median),
-    };
-    format!("{text} {class}")
+    let text = quantity.show(spread.median, &step.unit);
+    class(rounds).map_or_else(|| text.clone(), |class| format!("{text} {class}"))
 }
 
 fn list<'a>(title: &str, changes: impl Iterator<Item = &'a Change<'a>>) -> String {

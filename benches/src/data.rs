@@ -76,13 +76,24 @@ impl Values {
         out.extend_from_slice(self.body(seed, version));
     }
 
+    /// The version of `value`, if it is one that [`Values::make`] made for `key`.
+    #[inline]
+    pub fn version(self, key: &[u8], value: &[u8]) -> Option<u64> {
+        let (head, body) = value.split_first_chunk::<HEAD_BYTES>()?;
+        let seed = seed(key);
+        let version = u64::from_le_bytes(*head) ^ seed;
+        (version < 1 << 48 && body == self.body(seed, version)).then_some(version)
+    }
+
     /// Whether `value` is one that [`Values::make`] made for `key`, of whatever version.
     #[inline]
     pub fn belongs(self, key: &[u8], value: &[u8]) -> bool {
-        let Some((head, body)) = value.split_first_chunk::<HEAD_BYTES>() else { return false };
-        let seed = seed(key);
-        let version = u64::from_le_bytes(*head) ^ seed;
-        version < 1 << 48 && body == self.body(seed, version)
+        self.version(key, value).is_some()
+    }
+
+    /// Makes the pools, which the first value would wait for.
+    pub fn warm_up() {
+        LazyLock::force(&POOLS);
     }
 
     #[inline]

@@ -87,7 +87,13 @@ impl Zipf {
     /// An index below `count`, popular ones anywhere.
     #[inline]
     pub fn scrambled(&self, rng: &mut Rng, count: u64) -> u64 {
-        fnv1a(self.rank(rng)) % count
+        self.scrambled_rank(self.rank(rng), count)
+    }
+
+    /// The index of a rank; 0 is the most popular.
+    #[inline]
+    pub fn scrambled_rank(&self, rank: u64, count: u64) -> u64 {
+        fnv1a(rank) % count
     }
 }
 

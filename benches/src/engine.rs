@@ -203,7 +203,7 @@ pub const KNOWN: &[Known<Adapter>] = &[
     #[cfg(feature = "redb")]
     known("redb", "redb", redb::open, false),
     #[cfg(feature = "lmdb")]
-    known("lmdb", "heed", lmdb::open, false),
+    known("lmdb", "lmdb-master-sys", lmdb::open, false),
     #[cfg(feature = "surrealkv")]
     known("surrealkv", "surrealkv", surrealkv::open, false),
     #[cfg(feature = "sled")]

@@ -17,8 +17,7 @@ pub struct Windows(Mutex<Vec<(u64, Histogram<u64>)>>);
 pub struct Recorder<'a> {
     windows: &'a Windows,
     window: Duration,
-    /// When the first window began.
-    pub start: Instant,
+    start: Instant,
     end: Instant,
     index: usize,
     ops: u64,
@@ -26,13 +25,12 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder whose first window begins now; `window` is the length of each.
+    /// A recorder whose first window begins at `start`; `window` is the length of each.
     ///
     /// # Errors
     /// Never; the range of the histogram is fixed.
-    pub fn new(windows: &'a Windows, window: Duration) -> Outcome<Recorder<'a>> {
+    pub fn new(windows: &'a Windows, window: Duration, start: Instant) -> Outcome<Recorder<'a>> {
         let latency = histogram()?;
-        let start = Instant::now();
         Ok(Recorder { windows, window, start, end: start + window, index: 0, ops: 0, latency })
     }
 

@@ -193,24 +193,31 @@ fn measure(plan: &Plan, name: &str, suites: &[&'static Suite], options: &Options
         |name: &str| -> Outcome<PathBuf> { Ok(std::env::current_exe()?.with_file_name(name)) };
     let dir = options.dir.clone().map_or_else(|| beside("bench-stores"), Ok)?;
     std::fs::create_dir_all(&dir)?;
-    let (began, start) = (SystemTime::now(), Instant::now());
-    let machine = Machine::here(&dir);
-    let runs = round::run(plan, &wanted, &dir)?;
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let record = Record {
-        command: format!("cargo xtask bench {}", words.join(" ")),
-        began: began.duration_since(SystemTime::UNIX_EPOCH)?.as_secs(),
-        seconds: start.elapsed().as_secs_f64(),
-        machine,
-        subjects: subjects::all().into_iter().map(|(name, v)| (name.to_owned(), v)).collect(),
-        rounds: plan.rounds,
-        cases: wanted.iter().flat_map(|(suite, cases)| infos(suite, cases)).collect(),
-        runs,
-    };
-    print!("{}", report::text(&record));
     let json =
         options.json.clone().unwrap_or_else(|| PathBuf::from(format!("target/bench/{name}.json")));
-    write(&record, &json)?;
+    if let Some(parent) = json.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let (start, words) = (Instant::now(), std::env::args().skip(1).collect::<Vec<String>>());
+    let mut record = Record {
+        command: format!("cargo xtask bench {}", words.join(" ")),
+        began: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs(),
+        seconds: 0.0,
+        machine: Machine::here(&dir),
+        subjects: subjects::all().into_iter().map(|(name, v)| (name.to_owned(), v)).collect(),
+        rounds: 0,
+        cases: wanted.iter().flat_map(|(suite, cases)| infos(suite, cases)).collect(),
+        runs: Vec::new(),
+    };
+    round::run(plan, &wanted, &dir, |runs, rounds| {
+        record.runs = runs.to_vec();
+        record.rounds = rounds;
+        record.seconds = start.elapsed().as_secs_f64();
+        Ok(std::fs::write(&json, serde_json::to_string(&record)?)?)
+    })?;
+    print!("{}", report::text(&record));
+    println!("\nwritten: {}", json.display());
+    write_reports(&record, &json)?;
     let failed = record.runs.iter().filter(|run| run.failed.is_some()).count();
     if failed > 0 {
         Err(format!("{failed} of {} runs failed", record.runs.len()).into())
@@ -226,15 +233,6 @@ fn infos<'a>(suite: &'a Suite, cases: &'a [Case]) -> impl Iterator<Item = CaseIn
         case: case.name.clone(),
         about: case.about.clone(),
     })
-}
-
-fn write(record: &Record, json: &Path) -> Outcome<()> {
-    if let Some(parent) = json.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    std::fs::write(json, serde_json::to_string(record)?)?;
-    println!("\nwritten: {}", json.display());
-    write_reports(record, json)
 }
 
 fn write_reports(record: &Record, json: &Path) -> Outcome<()> {

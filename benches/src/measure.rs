@@ -6,9 +6,9 @@
 //! as slow, too (G. Tene's "coordinated omission").
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Barrier, Mutex, PoisonError};
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
@@ -29,7 +29,7 @@ const STEADY_WITHIN: f64 = 0.03;
 pub struct Measure<'a> {
     name: String,
     unit: &'static str,
-    class: Durability,
+    class: Option<Durability>,
     threads: usize,
     /// The step ends after so many calls of all threads together,
     calls: u64,
@@ -37,6 +37,10 @@ pub struct Measure<'a> {
     deadline: Duration,
     /// or once its rate is steady.
     until_steady: bool,
+    /// Whether the deadline cuts work that has to be done.
+    cut_at_deadline: bool,
+    /// Calls a second of all threads together, in an open loop.
+    pace: Option<f64>,
     tick: Duration,
     window: Duration,
     plan: &'a Plan,
@@ -46,8 +50,13 @@ pub struct Measure<'a> {
 
 /// What all threads of a step share.
 struct Shared {
-    start: Barrier,
+    ready: Barrier,
+    /// When the first thread went.
+    begun: OnceLock<Instant>,
     stop: AtomicBool,
+    running: AtomicUsize,
+    /// Woken by each thread that ends.
+    controller: Thread,
     /// Calls and units done by each thread, for the controller.
     done: Vec<Counter>,
     windows: Windows,
@@ -64,11 +73,13 @@ impl<'a> Measure<'a> {
         Measure {
             name: name.into(),
             unit: "op",
-            class: Durability::None,
+            class: None,
             threads: 1,
             calls: u64::MAX,
             deadline: plan.step,
             until_steady: false,
+            cut_at_deadline: false,
+            pace: plan.calls_per_second,
             tick,
             window: tick,
             plan,
@@ -83,9 +94,9 @@ impl<'a> Measure<'a> {
         self
     }
 
-    /// The class that the subject promises.
+    /// The class that the subject promises for writes.
     pub fn class(mut self, class: Durability) -> Self {
-        self.class = class;
+        self.class = Some(class);
         self
     }
 
@@ -99,7 +110,26 @@ impl<'a> Measure<'a> {
     /// `t + n`, …; at the plan's limit it is cut, and says so.
     pub fn calls(mut self, calls: u64) -> Self {
         self.deadline = self.plan.limit;
+        self.cut_at_deadline = true;
         self.at_most(calls)
+    }
+
+    /// As [`Measure::calls`], for what later steps need whole: as fast as it goes, and with more time.
+    pub fn load(self, calls: u64) -> Self {
+        let limit = self.plan.limit * 10;
+        self.pace(None).calls(calls).within(limit)
+    }
+
+    /// The step ends at `deadline` instead.
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// An open loop of so many calls a second, or none, instead of the plan's.
+    pub fn pace(mut self, calls_per_second: Option<f64>) -> Self {
+        self.pace = calls_per_second;
+        self
     }
 
     /// The step ends at the plan's step time, or after `calls` calls if that is sooner.
@@ -120,11 +150,16 @@ impl<'a> Measure<'a> {
         self
     }
 
-    /// Takes class, shape and bytes written from `engine`.
-    pub fn engine(mut self, engine: &'a dyn Engine) -> Self {
-        self.class = engine.class();
+    /// The work reads from `engine`: shape and bytes written are taken from it.
+    pub fn reading(mut self, engine: &'a dyn Engine) -> Self {
         self.engine = Some(engine);
         self
+    }
+
+    /// The work writes to `engine`: as [`Measure::reading`], and with its class.
+    pub fn writing(self, engine: &'a dyn Engine) -> Self {
+        let class = engine.class();
+        self.reading(engine).class(class)
     }
 
     /// Measures. `worker` makes the work of each thread, given its number, before the clock starts. The
@@ -137,8 +172,22 @@ impl<'a> Measure<'a> {
     where
         W: FnMut(u64) -> Outcome<u64>,
     {
+        self.run_until(worker).map(|(step, _)| step)
+    }
+
+    /// As [`Measure::run`]; also when the last call returned.
+    ///
+    /// # Errors
+    /// As [`Measure::run`].
+    pub fn run_until<W>(self, worker: impl Fn(usize) -> W + Sync) -> Outcome<(Step, Instant)>
+    where
+        W: FnMut(u64) -> Outcome<u64>,
+    {
         let shared = Shared {
-            start: Barrier::new(self.threads + 1),
+            ready: Barrier::new(self.threads + 1),
+            begun: OnceLock::new(),
+            running: AtomicUsize::new(self.threads),
+            controller: thread::current(),
             stop: AtomicBool::new(false),
             done: (0..self.threads).map(|_| Counter::default()).collect(),
             windows: Windows::default(),
@@ -152,19 +201,16 @@ impl<'a> Measure<'a> {
                 })
                 .collect();
             // All are ready; then, once the counters were read, all go.
-            shared.start.wait();
+            shared.ready.wait();
             let meter = Meter::start();
-            shared.start.wait();
-            let start = Instant::now();
-            let shapes =
-                self.control(&shared, start, &|| threads.iter().all(ScopedJoinHandle::is_finished));
+            shared.ready.wait();
+            let start = *shared.begun.get_or_init(Instant::now);
+            let shapes = self.control(&shared, start);
             let mut ends = Vec::new();
             for thread in threads {
                 ends.push(thread.join().map_err(|_| "a thread panicked")??);
             }
             let cut = ends.iter().any(|end| end.cut);
-            // Threads may have run before this one got on: theirs is the time that counts.
-            let start = ends.iter().map(|end| end.start).min().unwrap_or(start);
             let end = ends.iter().map(|end| end.at).max().unwrap_or(start);
             let ops = shared.done.iter().map(|done| done.0.load(Ordering::Relaxed)).sum();
             let mut step = meter?.step(self.name.clone(), ops, end - start)?;
@@ -172,12 +218,13 @@ impl<'a> Measure<'a> {
             step.unit = self.unit.to_owned();
             step.threads = self.threads;
             step.class = self.class;
+            step.pace = self.pace;
             step.cut = cut;
             step.shapes = shapes;
             step.disk_bytes = disk_bytes(self.dir)?;
             step.fs_written_bytes =
                 self.fs_written().zip(fs_written).map(|(after, before)| after - before);
-            Ok(step)
+            Ok((step, end))
         })
     }
 
@@ -187,7 +234,7 @@ impl<'a> Measure<'a> {
     /// The call's, or the kernel's.
     pub fn once(self, work: impl FnOnce() -> Outcome<u64> + Send) -> Outcome<Step> {
         let work = Mutex::new(Some(work));
-        let mut step = self.calls(1).run(|_| {
+        let mut step = self.load(1).run(|_| {
             let mut work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
             move |_| work.take().map_or(Ok(0), |work| work())
         })?;
@@ -206,8 +253,8 @@ impl<'a> Measure<'a> {
     {
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker(number)));
         // Whatever happens, the others must not wait for this thread for ever.
-        shared.start.wait();
-        shared.start.wait();
+        shared.ready.wait();
+        shared.ready.wait();
         let outcome = match made {
             Ok(mut work) => self.calls_of(number, shared, &mut work),
             Err(_) => Err("the preparation of a thread panicked".into()),
@@ -215,6 +262,8 @@ impl<'a> Measure<'a> {
         if outcome.is_err() {
             shared.stop.store(true, Ordering::Relaxed);
         }
+        shared.running.fetch_sub(1, Ordering::Release);
+        shared.controller.unpark();
         outcome
     }
 
@@ -225,14 +274,13 @@ impl<'a> Measure<'a> {
         work: &mut impl FnMut(u64) -> Outcome<u64>,
     ) -> Outcome<End> {
         let (number, threads) = (number as u64, self.threads as u64);
-        let gap = self.plan.calls_per_second.map(|rate| Duration::from_secs_f64(1.0 / rate));
-        let mut recorder = Recorder::new(&shared.windows, self.window)?;
-        let start = recorder.start;
+        let start = *shared.begun.get_or_init(Instant::now);
+        let due = |call| self.pace.map(|pace| start + Duration::from_secs_f64(call as f64 / pace));
+        let mut recorder = Recorder::new(&shared.windows, self.window, start)?;
         let (mut last, mut done) = (start, 0);
         let mut call = number;
         while call < self.calls && !shared.stop.load(Ordering::Relaxed) {
-            if let Some(gap) = gap {
-                let due = start + Duration::from_secs_f64(gap.as_secs_f64() * call as f64);
+            if let Some(due) = due(call) {
                 wait_until(due);
                 last = due;
             }
@@ -244,17 +292,19 @@ impl<'a> Measure<'a> {
             shared.done[number as usize].0.store(done, Ordering::Relaxed);
             call += threads;
         }
+        let cut = self.cut_at_deadline && call < self.calls;
+        // Calls that were due and never made have waited, too.
+        let now = Instant::now();
+        while let Some(due) = due(call).filter(|due| call < self.calls && *due < now) {
+            recorder.record(now, now - due, 0);
+            call += threads;
+        }
         recorder.close_window();
-        Ok(End { start, at: last, cut: call < self.calls && self.deadline == self.plan.limit })
+        Ok(End { at: last, cut })
     }
 
     /// Decides when to stop and watches the tree's shape.
-    fn control(
-        &self,
-        shared: &Shared,
-        start: Instant,
-        finished: &dyn Fn() -> bool,
-    ) -> Vec<ShapeAt> {
+    fn control(&self, shared: &Shared, start: Instant) -> Vec<ShapeAt> {
         let mut shapes = Vec::new();
         let mut rates: Vec<f64> = Vec::new();
         let (mut then, mut before) = (start, 0);
@@ -264,10 +314,8 @@ impl<'a> Measure<'a> {
             }
         };
         watch(start);
-        while !finished() && !shared.stop.load(Ordering::Relaxed) {
-            // Short steps that count calls end soon: look often at first.
-            let elapsed = start.elapsed();
-            thread::sleep((elapsed / 20).clamp(Duration::from_micros(200), self.tick));
+        while shared.running.load(Ordering::Acquire) > 0 && !shared.stop.load(Ordering::Relaxed) {
+            thread::park_timeout(self.tick);
             let now = Instant::now();
             if now - start >= self.deadline {
                 shared.stop.store(true, Ordering::Relaxed);
@@ -288,9 +336,8 @@ impl<'a> Measure<'a> {
     }
 }
 
-/// When a thread began and ended, and whether it had more to do.
+/// When a thread ended, and whether it had more to do.
 struct End {
-    start: Instant,
     at: Instant,
     cut: bool,
 }
@@ -305,7 +352,8 @@ fn is_steady(rates: &[f64]) -> bool {
     mean > 0.0 && last.iter().all(|rate| (rate / mean - 1.0).abs() <= STEADY_WITHIN)
 }
 
-/// Waits for `due`: asleep while it is far, so that an idle open loop leaves the cores to the subject.
+/// Waits for `due`: asleep while it is far. A thread sleeps too long by up to 60 µs, so the rest is spun;
+/// what an open loop takes of the processor says nothing of the subject.
 fn wait_until(due: Instant) {
     loop {
         let left = due.saturating_duration_since(Instant::now());

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::engine::Durability;
 use crate::record::Step;
 
 /// Reads the kernel's counters at the beginning of a step.
@@ -43,9 +42,10 @@ impl Meter {
             name,
             unit: String::new(),
             threads: 1,
-            class: Durability::None,
+            class: None,
             ops,
             seconds: time.as_secs_f64(),
+            pace: None,
             cut: false,
             cpu_seconds: (cpu_time()? - self.cpu).as_secs_f64(),
             written_bytes: field(&io, "write_bytes:")? - self.written_bytes,
@@ -68,7 +68,11 @@ impl Meter {
 pub fn disk_bytes(dir: &Path) -> Outcome<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut sum = 0;
-    for entry in fs::read_dir(dir)? {
+    let entries = match fs::read_dir(dir) {
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         sum += match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path())?,

@@ -67,17 +67,20 @@ pub struct Step {
     /// By how many threads.
     pub threads: usize,
     /// What a write had survived when it returned, as the subject promises it: weaker than what was
-    /// asked for where it offers nothing better.
-    pub class: Durability,
+    /// asked for where it offers nothing better. None: nothing was written.
+    pub class: Option<Durability>,
     /// How many units.
     pub ops: u64,
     /// In what time.
     pub seconds: f64,
+    /// Calls a second that were due, in an open loop.
+    pub pace: Option<f64>,
     /// Whether it was stopped at the time limit before all was done.
     pub cut: bool,
     /// Processor time of all threads of the process, user and system.
     pub cpu_seconds: f64,
-    /// Bytes that the kernel was made to write to the device, sooner or later.
+    /// Bytes that were written to the device or became dirty in the page cache, in whole pages (the
+    /// kernel's `write_bytes`); also those of files that were removed before they went to the device.
     pub written_bytes: u64,
     /// Bytes written as the file-system trait counted them, where there is one.
     pub fs_written_bytes: Option<u64>,

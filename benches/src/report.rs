@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `summary` | runs sorted into steps and subjects, figures over rounds |
+//! | `summary` | runs sorted into steps and subjects, figures over rounds, what of them can be compared |
 //! | `quantity`, `score` | what is compared; who is ahead, how often, where ours is behind |
 //! | `head`, `table`, `format` | what all reports say: where and how, the columns, numbers |
 //! | `text`, `markdown` | the terminal, and what can be pasted into a document |

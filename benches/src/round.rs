@@ -1,4 +1,4 @@
-//! Rounds: subjects take turns, A B, then B A, so that a drift of the machine hits all alike. Every
+//! Rounds: subjects take turns, A B C, C B A, B C A, …, so that a drift of the machine hits all alike. Every
 //! part runs in a process of its own, so that memory and allocator of one do not colour another.
 
 use std::fs;
@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
+use crate::data::Values;
 use crate::plan::Plan;
 use crate::record::{Run, Step};
 use crate::suite::{self, Case, Cell, Suite};
@@ -35,11 +36,18 @@ pub struct Task {
 }
 
 /// Measures every case of every suite for all its subjects, `plan.rounds` times, in directories under
-/// `dir`.
+/// `dir`. After each round `keep` gets all runs so far and the number of rounds, so that nothing done is
+/// lost if a later round is not waited for.
 ///
 /// # Errors
-/// Only if a process cannot be started or a directory not be made: what fails in a run stands there.
-pub fn run(plan: &Plan, suites: &[(&Suite, Vec<Case>)], dir: &Path) -> Outcome<Vec<Run>> {
+/// Only if a process cannot be started, a directory not be made, or from `keep`: what fails in a run
+/// stands there.
+pub fn run(
+    plan: &Plan,
+    suites: &[(&Suite, Vec<Case>)],
+    dir: &Path,
+    mut keep: impl FnMut(&[Run], usize) -> Outcome<()>,
+) -> Outcome<()> {
     let cases = suites.iter().flat_map(|(_, cases)| cases);
     let total = plan.rounds * cases.map(|case| case.subjects.len()).sum::<usize>();
     let bar = ProgressBar::new(total as u64).with_style(ProgressStyle::with_template(
@@ -51,6 +59,7 @@ pub fn run(plan: &Plan, suites: &[(&Suite, Vec<Case>)], dir: &Path) -> Outcome<V
         for (suite, cases) in suites {
             for case in cases {
                 let mut turn: Vec<&String> = case.subjects.iter().collect();
+                turn.rotate_left(round / 2 % case.subjects.len());
                 if round % 2 == 1 {
                     turn.reverse();
                 }
@@ -66,9 +75,10 @@ pub fn run(plan: &Plan, suites: &[(&Suite, Vec<Case>)], dir: &Path) -> Outcome<V
                 }
             }
         }
+        keep(&runs, round + 1)?;
     }
     bar.finish_and_clear();
-    Ok(runs)
+    Ok(())
 }
 
 fn run_case(
@@ -99,8 +109,11 @@ fn run_case(
             subject: subject.to_owned(),
             dir: dir.clone(),
         };
+        let done = run.steps.len();
         run.failed = in_child(&task, &mut run.steps)?;
         if run.failed.is_some() {
+            // What a wrong answer was found in is not measured.
+            run.steps.truncate(done);
             break;
         }
     }
@@ -162,6 +175,7 @@ pub fn perform(task: &str) -> Outcome<()> {
         dir: task.dir.clone(),
         steps: Vec::new(),
     };
+    Values::warm_up();
     let outcome = (suite::find(&task.suite)?.run)(&mut cell);
     for step in &cell.steps {
         println!("{}", serde_json::to_string(step)?);

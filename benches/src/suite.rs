@@ -1,7 +1,7 @@
 //! [`Suite`]: cases that belong together, each measured in a process of its own.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::Outcome;
 use crate::engine::{self, Durability, Engine};
@@ -107,22 +107,28 @@ impl Cell<'_> {
         Measure::new(name, self.plan, &self.dir)
     }
 
-    /// Pushes `step`, which wrote all that it had to write to `store`, and then a second step: the first
-    /// one with the flush and the compactions that it caused.
+    /// Pushes `step`, which wrote all that it had to write to `store` and ended at `end`, and then a
+    /// second step: the first one with the flush and the compactions that it caused.
     ///
     /// # Errors
     /// The engine's, or that `step` was cut.
-    pub fn push_and_settle(&mut self, store: &dyn Engine, step: Step) -> Outcome<()> {
+    pub fn push_and_settle(
+        &mut self,
+        store: &dyn Engine,
+        (step, end): (Step, Instant),
+    ) -> Outcome<()> {
         if step.cut {
             return Err(format!("`{}` not done after {:.0} s", step.name, step.seconds).into());
         }
-        let mut idle = Duration::ZERO;
-        let measure = self.measure(format!("{} + settle", step.name)).engine(store);
+        let mut settled_at = end;
+        let measure = self.measure(format!("{} + settle", step.name)).writing(store);
         let mut settled = measure.once(|| {
-            idle = store.settle()?;
+            let idle = store.settle()?;
+            settled_at = Instant::now() - idle;
             Ok(step.ops)
         })?;
-        settled.seconds -= idle.as_secs_f64();
+        // Background work went on between the two.
+        settled.seconds = settled_at.saturating_duration_since(end).as_secs_f64();
         let settled = settled.after(&step);
         self.steps.extend([step, settled]);
         Ok(())

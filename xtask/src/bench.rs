@@ -4,18 +4,25 @@ use crate::run::{self as commands, Outcome, cargo};
 
 /// The sub-command. Options are the bench program's own; peers are cargo features, too.
 pub fn run(args: &[String]) -> Outcome {
+    let peers = peers(args);
     let mut command = cargo(["run", "--release", "--quiet", "-p", "stratalog-benches"]);
-    if let Some(peers) = peers(args) {
-        command.args(["--features", peers]);
+    if !peers.is_empty() {
+        command.args(["--features", &peers.join(",")]);
+    }
+    if peers.contains(&"rocksdb") && std::env::var_os("CXXFLAGS").is_none() {
+        // As its INSTALL.md builds it: its checksums choose their instructions at compile time.
+        command.env("CXXFLAGS", "-march=native");
     }
     commands::run(command.arg("--").args(args))
 }
 
-/// The value of `--peers`, in either of the ways in which it can be given.
-fn peers(args: &[String]) -> Option<&str> {
-    let joined = args.iter().find_map(|arg| arg.strip_prefix("--peers="));
-    let place = args.iter().position(|arg| arg == "--peers");
-    joined.or_else(|| args.get(place? + 1).map(String::as_str))
+/// The values of every `--peers`, in either of the ways in which it can be given.
+fn peers(args: &[String]) -> Vec<&str> {
+    let after = |at: usize| args.get(at.checked_sub(1)?).filter(|flag| *flag == "--peers");
+    let values = args.iter().enumerate().filter_map(|(at, arg)| {
+        arg.strip_prefix("--peers=").or_else(|| after(at).map(|_| arg.as_str()))
+    });
+    values.flat_map(|value| value.split(',')).collect()
 }
 
 #[cfg(test)]
@@ -26,11 +33,11 @@ mod tests {
     fn peers_are_found_among_other_options() {
         let peers_of = |line: &str| {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            peers(&words).map(str::to_owned)
+            peers(&words).join("+")
         };
-        assert_eq!(peers_of("kv --rounds 3 --peers redb,fjall"), Some("redb,fjall".to_owned()));
-        assert_eq!(peers_of("kv --peers=redb --rounds 3"), Some("redb".to_owned()));
-        assert_eq!(peers_of("kv --rounds 3"), None);
-        assert_eq!(peers_of("kv --peers"), None);
+        assert_eq!(peers_of("kv --rounds 3 --peers redb,fjall"), "redb+fjall");
+        assert_eq!(peers_of("kv --peers=redb --rounds 3 --peers fjall"), "redb+fjall");
+        assert_eq!(peers_of("kv --rounds 3"), "");
+        assert_eq!(peers_of("kv --peers"), "");
     }
 }

@@ -68,7 +68,8 @@ fn wide_ranges_and_few_rounds_need_more() {
 
 #[test]
 fn costs_count_from_a_tenth_on() {
-    let (old, mut new) = (measured(0, 1.0, 1.0), measured(1, 1.0, 1.0));
+    let (mut old, mut new) = (measured(0, 1.0, 1.0), measured(1, 1.0, 1.0));
+    old.runs.iter_mut().chain(&mut new.runs).for_each(|run| run.steps[0].ops = 1000);
     for run in new.runs.iter_mut().filter(|run| run.subject == OURS) {
         run.steps[0].peak_bytes = 60 << 20;
         run.steps[0].disk_bytes = 72 << 20;
@@ -99,4 +100,39 @@ fn what_cannot_be_compared_is_told() {
     );
     assert!(part(&text, "new failures").contains("kv · base · stratalog: failed: torn"), "{text}");
     assert!(!text.contains("failures that are gone"), "{text}");
+}
+
+#[test]
+fn classes_that_differ_are_told_once() {
+    let (old, mut new) = (measured(0, 1.0, 1.0), measured(1, 1.0, 1.0));
+    new.runs.iter_mut().filter(|run| run.subject == OURS).for_each(|run| {
+        run.steps[0].class = Some(Durability::Sync);
+    });
+    let text = compare(&old, &new);
+    let told = "⚠ the class of stratalog in kv differs: Process → Sync (1 step)\n";
+    assert!(text.contains(told) && text.matches("the class of").count() == 1, "{text}");
+}
+
+#[test]
+fn baselines_do_not_judge_ours() {
+    let (old, mut new) = (measured(0, 1.0, 1.0), measured(1, 0.8, 1.0));
+    new.subjects.retain(|(name, _)| name == OURS);
+    let text = compare(&old, &new);
+    assert!(text.contains("no peer is in both records"), "{text}");
+    assert!(part(&text, "regressed").contains("rate") && !text.contains("beside"), "{text}");
+    assert!(part(&text, "peers and baselines").contains("step · peer: rate"), "{text}");
+}
+
+#[test]
+fn what_is_held_is_compared_after_as_much_work_and_writing_nothing_is_a_value() {
+    let (mut old, mut new) = (measured(0, 1.0, 1.0), measured(1, 1.0, 1.0));
+    old.runs.iter_mut().for_each(|run| run.steps[0].ops = 1000);
+    new.runs.iter_mut().for_each(|run| run.steps[0].ops = 2000);
+    for run in new.runs.iter_mut().filter(|run| run.subject == OURS) {
+        run.steps[0].peak_bytes *= 2;
+        run.steps[0].written_bytes = 0;
+    }
+    let text = compare(&old, &new);
+    assert!(!text.contains("peak memory"), "{text}");
+    assert!(part(&text, "improved").contains("→ 0 B/op Process"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! LMDB, a memory-mapped copy-on-write B-tree, through heed. Its cache is the page cache, which cannot
+//! LMDB (its development branch, as heed builds it), a memory-mapped copy-on-write B-tree, through heed. Its cache is the page cache, which cannot
 //! be limited; it has no memtable, filter or compression.
 //!
 //! `WRITE_MAP` in every class: its documentation calls it faster while the data fits in memory, as it
@@ -122,7 +122,8 @@ impl Engine for Lmdb {
     }
 
     fn settle(&self) -> Outcome<Duration> {
-        // There is no work in the background.
+        // There is no work in the background, but pages that no disk has seen.
+        self.env.force_sync()?;
         Ok(Duration::ZERO)
     }
 

@@ -6,16 +6,17 @@
 //! | option | why |
 //! |---|---|
 //! | `increase_parallelism(2)` | one job for each core, flushes in a pool of their own |
-//! | `level_compaction_dynamic_level_bytes` | basic tuning: less space and fewer rewrites |
 //! | `bytes_per_sync` 1 MiB | basic tuning: a table is written back evenly, not all at its end |
 //! | `max_write_buffer_number` 4 | with the default, 2, writes wait for a flush that is slower than they are |
-//! | `cache_index_and_filter_blocks` | basic tuning: indexes and filters count as cache, as with other engines |
-//! | pin the indexes and filters of all levels | a get would else look each of them up in the cache |
 //! | HyperClockCache of its own sizing | generally recommended over LRU by its header |
 //! | hash index in data blocks, ratio 0.75 | `OptimizeForPointLookup` |
 //! | whole keys in a memtable's filter, 0.02 of its size | `OptimizeForPointLookup` |
 //!
-//! Left at their defaults: the format version (the latest), concurrent memtable writes, write groups that
+//! Built with the instructions of the machine at hand, as its `INSTALL.md` does: without, its checksums
+//! are several times slower (`cargo xtask bench` sets `CXXFLAGS`).
+//!
+//! Left at their defaults: dynamic level sizes, indexes and filters in memory outside the cache (as with
+//! fjall and ours), the format version (the latest), concurrent memtable writes, write groups that
 //! are not pipelined, checksums verified by every read, the least overlapping table first for compaction,
 //! level 1 of 256 MiB.
 //!
@@ -35,9 +36,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rocksdb::{
-    BlockBasedOptions, BlockBasedTablePinningTier, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
-    DBCompressionType, DataBlockIndexType, FlushOptions, Options, ReadOptions,
-    WaitForCompactOptions, WriteBatch, WriteOptions, properties,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DataBlockIndexType, FlushOptions, Options, ReadOptions, WaitForCompactOptions, WriteBatch,
+    WriteOptions, properties,
 };
 
 use super::{Config, Durability, Engine};
@@ -91,16 +92,12 @@ fn options(config: &Config) -> Options {
     table.set_block_cache(&Cache::new_hyper_clock_cache(config.cache_bytes as usize, 0));
     table.set_block_size(config.block_bytes as usize);
     table.set_bloom_filter(f64::from(config.filter_bits_per_key), false);
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_unpartitioned_pinning_tier(BlockBasedTablePinningTier::All);
     table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     table.set_data_block_hash_ratio(0.75);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.increase_parallelism(BACKGROUND_JOBS);
-    options.set_level_compaction_dynamic_level_bytes(true);
     options.set_bytes_per_sync(1 << 20);
     options.set_write_buffer_size(config.memtable_bytes as usize);
     options.set_max_write_buffer_number(4);
@@ -131,6 +128,14 @@ impl RocksDb {
         (0..self.families).map(|family| self.family(family)).collect()
     }
 
+    /// Fails if there should be a thread that syncs, and it has ended: it does so only by a failure.
+    fn check_syncer(&self) -> Outcome<()> {
+        match self.syncer.as_ref().and_then(|syncer| syncer.thread.as_ref()) {
+            Some(thread) if thread.is_finished() => Err("a sync of the log failed".into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Bytes of the log files. Those that are not needed any more are soon removed.
     fn log_bytes(&self) -> u64 {
         let Ok(files) = std::fs::read_dir(&self.dir) else { return 0 };
@@ -146,10 +151,12 @@ impl Engine for RocksDb {
     }
 
     fn put(&self, key: &[u8], value: &[u8]) -> Outcome<()> {
+        self.check_syncer()?;
         Ok(self.db.put_opt(key, value, &self.writing)?)
     }
 
     fn write(&self, family: u8, batch: &Batch) -> Outcome<()> {
+        self.check_syncer()?;
         let mut entries = WriteBatch::default();
         if family == 0 {
             for (key, value) in batch.iter() {

@@ -20,7 +20,8 @@
 //! and is then done again, as a user would. A get or scan is a transaction that only reads. There are no
 //! key spaces: with more than one, each key has the number of its own before it.
 //!
-//! It can flush but has no call that waits for compaction. All of its work is done by the workers:
+//! It can flush but has no call that starts or waits for compaction: what a flush makes due may be done
+//! only after the next one, or the next time that the store is opened, outside of any step. All of its work is done by the workers:
 //! the store is idle once they have all been parked for [`QUIET`].
 
 use std::path::Path;

@@ -11,7 +11,7 @@ const WIDTH: f64 = 460.0;
 /// Names end and bars begin.
 const LEFT: f64 = 92.0;
 /// The longest bar ends; its value stands behind it.
-const RIGHT: f64 = 340.0;
+const RIGHT: f64 = 310.0;
 const BAR: f64 = 13.0;
 const PITCH: f64 = 21.0;
 const TOP: f64 = 4.0;
@@ -63,7 +63,14 @@ fn bar(svg: &mut Svg, step: &StepSummary, row: &Row, scale: &Scale, middle: f64)
     let width = (at(spread.median) - LEFT).max(0.5);
     svg.path("b", &rectangle(LEFT, middle - BAR / 2.0, width, BAR), "");
     let value = rate(spread.median, step.unit);
-    svg.text_with_class(at(spread.most) + 7.0, middle + 4.0, &value, &table::class(row));
+    svg.text_with_class(at(spread.most) + 7.0, middle + 4.0, &value, &mark(row));
+}
+
+/// The class, and what a baseline is.
+fn mark(row: &Row) -> String {
+    let class = table::class(row);
+    let marks = [class.as_str(), if row.baseline { "baseline" } else { "" }];
+    marks.into_iter().filter(|mark| !mark.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// From the least to the most of all rounds.

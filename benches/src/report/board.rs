@@ -3,7 +3,7 @@
 use crate::report::format::{self, escape, ratio};
 use crate::report::quantity::Quantity;
 use crate::report::score::{Score, Tally, losses, not_done, nowhere};
-use crate::report::summary::{CaseSummary, Spread, SuiteSummary, Summary};
+use crate::report::summary::{CaseSummary, Spread, Subject, SuiteSummary, Summary};
 use crate::report::table;
 use crate::subjects::OURS;
 
@@ -35,19 +35,17 @@ fn tallies(summary: &Summary) -> String {
         }
     };
     for suite in &summary.suites {
-        let scores: Vec<Score> =
-            suite.cases.iter().flat_map(|case| Score::of_case(case, Quantity::Rate)).collect();
-        let tally = Tally::against_best(&scores, Quantity::Rate);
+        let tally = Tally::against_best(&Score::of_suite(suite, Quantity::Rate));
         row(&format!("rate · {}", escape(suite.name)), tally);
     }
-    for quantity in Quantity::COSTS {
-        let scores = Score::of_all(summary, quantity);
-        row(quantity.name(), Tally::against_best(&scores, quantity));
+    for quantity in Quantity::ALL.into_iter().filter(|quantity| *quantity != Quantity::Rate) {
+        row(quantity.name(), Tally::against_best(&Score::of_all(summary, quantity)));
     }
     if rows.is_empty() {
-        return "<p>Nobody was measured beside ours.</p>\n".to_owned();
+        return "<p>No peer could be compared with ours.</p>\n".to_owned();
     }
-    let title = "Each step against the best peer of the same or a stronger durability class";
+    let title = "Each step against the best peer of the same durability class, or of a stronger \
+                 one that is ahead";
     format!("<table class=\"tally\"><caption>{title}</caption>\n{rows}</table>\n")
 }
 
@@ -90,23 +88,26 @@ fn tone(ratio: f64) -> String {
 }
 
 fn heat(suite: &SuiteSummary, quantity: Quantity) -> String {
-    let peers = suite.peers();
-    let rows: String = suite.cases.iter().map(|case| heat_rows(case, &peers, quantity)).collect();
+    let others = suite.others();
+    let rows: String = suite.cases.iter().map(|case| heat_rows(case, &others, quantity)).collect();
     if rows.is_empty() {
         return String::new();
     }
-    let peers: String = peers.iter().map(|peer| format!("<th>÷ {}</th>", escape(peer))).collect();
+    // Where less is better the ratio is turned round.
+    let beside = if quantity.more_is_better() { "÷" } else { "× better than" };
+    let head = |other: &Subject| format!("<th>{beside} {}</th>", escape(&other.to_string()));
+    let others: String = others.iter().map(head).collect();
     format!(
-        "<div class=\"wide\"><table class=\"heat\"><thead><tr><th>{}</th><th>step</th><th>{OURS}</th>{peers}</tr>\
+        "<div class=\"wide\"><table class=\"heat\"><thead><tr><th>{}</th><th>step</th><th>{OURS}</th>{others}</tr>\
          </thead>\n{rows}</table></div>\n",
         escape(suite.name)
     )
 }
 
-fn heat_rows(case: &CaseSummary, peers: &[&str], quantity: Quantity) -> String {
+fn heat_rows(case: &CaseSummary, others: &[Subject], quantity: Quantity) -> String {
     let mut scores = Score::of_case(case, quantity);
     scores.retain(|score| score.ours.spread(quantity).is_some());
-    if peers.is_empty() || scores.is_empty() {
+    if others.is_empty() || scores.is_empty() {
         return String::new();
     }
     let mut out = String::from("<tbody>");
@@ -118,18 +119,16 @@ fn heat_rows(case: &CaseSummary, peers: &[&str], quantity: Quantity) -> String {
         }
         let ours = escape(&table::value_only(score.step, score.ours, quantity));
         let class = table::class(score.ours);
-        out += &format!(
-            "<th>{}</th><td class=\"o\">{ours}<small>{class}</small></td>",
-            escape(score.step.name)
-        );
-        out += &peers.iter().map(|peer| cell(case, score, peer)).collect::<String>();
+        out +=
+            &format!("<th>{}</th><td>{ours}<small>{class}</small></td>", escape(score.step.name));
+        out += &others.iter().map(|other| cell(case, score, other.name)).collect::<String>();
         out += "</tr>\n";
     }
     out + "</tbody>"
 }
 
 fn cell(case: &CaseSummary, score: &Score, peer: &str) -> String {
-    match score.peers.iter().find(|(row, _)| row.subject == peer) {
+    match score.others.iter().find(|(row, _)| row.subject == peer) {
         Some((row, Spread { median, least, most, rounds })) => {
             let title = match rounds {
                 1 => String::new(),
@@ -138,8 +137,10 @@ fn cell(case: &CaseSummary, score: &Score, peer: &str) -> String {
             let (tone, ratio, class) = (tone(*median), ratio(*median), table::class(row));
             format!("<td class=\"{tone}\"{title}>{ratio}<small>{class}</small></td>")
         }
-        None if case.failed(peer) => "<td class=\"failed\">failed</td>".to_owned(),
-        None => "<td></td>".to_owned(),
+        None => match table::no_ratio(case, score, peer) {
+            "failed" => "<td class=\"failed\">failed</td>".to_owned(),
+            why => format!("<td>{why}</td>"),
+        },
     }
 }
 
@@ -150,12 +151,12 @@ pub(crate) fn behind(summary: &Summary) -> String {
         let place = escape(&table::place(case, step));
         out += &format!("<p class=\"failed\">not done by {OURS}: {place}</p>\n");
     }
-    for quantity in [Quantity::Rate].into_iter().chain(Quantity::COSTS) {
+    for quantity in Quantity::ALL {
         let scores = Score::of_all(summary, quantity);
-        let losses = losses(&scores, quantity);
+        let losses = losses(&scores);
         // The tables of the cases hold every cost; all that ours loses in rate stands here.
         let shown = if quantity == Quantity::Rate { losses.len() } else { COST_LOSSES };
-        let rows: String = losses.iter().take(shown).map(|score| loss(score, quantity)).collect();
+        let rows: String = losses.iter().take(shown).map(|score| loss(score)).collect();
         let wide = format!("<div class=\"wide\"><table class=\"losses\">{rows}</table></div>\n");
         let name = quantity.name();
         out += &match (quantity, losses.len()) {
@@ -173,11 +174,11 @@ pub(crate) fn behind(summary: &Summary) -> String {
     out
 }
 
-fn loss(score: &Score, quantity: Quantity) -> String {
-    let ahead = score.ahead(quantity);
+fn loss(score: &Score) -> String {
+    let ahead = score.ahead();
     let Some((_, worst)) = ahead.first() else { return String::new() };
     let worst = worst.median;
-    let (place, text) = (table::place(score.case, score.step.name), table::loss(score, quantity));
+    let (place, text) = (table::place(score.case, score.step.name), table::loss(score));
     let (tone, ratio) = (tone(worst), ratio(worst));
     let (place, text) = (escape(&place), escape(&text));
     format!(

@@ -43,7 +43,7 @@ impl<'a> Lines<'a> {
     /// The drawing: ours last, on top of the others.
     fn draw(&self, mut plot: Plot, title: impl Fn(&[(f64, f64)]) -> String) -> String {
         for (row, points) in self.lines.iter().rev() {
-            let title = format!("{} {}: {}", row.subject, table::class(row), title(points));
+            let title = format!("{}: {}", table::with_class(row.subject, row), title(points));
             plot.line(&(self.class_of)(row.subject), &title, points);
         }
         plot.finish()
@@ -175,7 +175,7 @@ fn tree(step: &StepSummary, row: &Row, shapes: &[ShapeAt]) -> String {
     let log = points(&|shape| shape.log_bytes);
     let all = points(&|shape| bytes_from(shape, 0) + shape.memtable_bytes);
     let most = log.iter().chain(&all).map(|point| point.1).fold(0.0, f64::max);
-    let title = format!("{} {}", row.subject, table::class(row));
+    let title = table::with_class(row.subject, row);
     let end = kept.last().map_or(0.0, |at| at.seconds);
     let y = Axis {
         scale: Scale::linear(most * 1.02, UPWARDS),

@@ -2,7 +2,7 @@
 
 use crate::engine::Durability;
 use crate::report::format::{count, length, three_digits, utc};
-use crate::report::summary::Summary;
+use crate::report::summary::{KEPT, LEAST_CPU_SECONDS, LEAST_SECONDS, Row, Subject, Summary};
 use crate::subjects::OURS;
 
 /// What a reader must know to judge a figure: names and values.
@@ -10,9 +10,8 @@ pub(crate) fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     let record = summary.record;
     let machine = &record.machine;
     let memory = three_digits(machine.memory_bytes as f64 / f64::from(1 << 30));
-    let subjects = summary.subjects().into_iter().map(|(name, version)| match version {
-        "" => format!("{name} (baseline)"),
-        version => format!("{name} {version}"),
+    let subjects = summary.subjects().into_iter().map(|(name, version)| {
+        format!("{} {version}", Subject::new(record, name)).trim_end().to_owned()
     });
     vec![
         ("command", record.command.clone()),
@@ -42,11 +41,23 @@ pub(crate) fn method(summary: &Summary) -> Vec<String> {
              machine cancels; then comes the median."
         ),
         "Within ± 5 % is a tie (latency 25 %, worst call 50 %, other costs 10 %). The best peer is \
-         the one that does best among those of the same or a stronger durability class."
+         the one that does best among those of the same durability class, and those of a stronger \
+         one that are ahead. Baselines tell what the work costs by itself: they are shown and not judged."
             .to_owned(),
-        "CPU is the time of all threads of the process for a unit; written, what the kernel was \
-         made to write for a unit (fs: what the engine counted); peak, the most memory of the \
-         process so far; disk, what the files hold afterwards."
+        format!(
+            "A – stands where a ratio would say nothing. Rates are not compared of steps shorter than \
+             {} ms, nor where calls were due at a pace and both did {} % of it; processor time not \
+             below {LEAST_CPU_SECONDS} s, nor where calls were due at a pace, for whoever makes them \
+             spins; peak memory and disk only where both did the same number of units.",
+            LEAST_SECONDS * 1e3,
+            KEPT * 1e2
+        ),
+        "CPU is the time of all threads of the process for a unit. Written are the bytes for a unit \
+         that the process made dirty in the page cache or wrote directly (write_bytes of the kernel), \
+         also those of files that were removed before they went to the device; fs, what the engine \
+         counted. Peak is the most memory resident during the step: a mapped file (LMDB) counts with \
+         its pages, the page cache behind the reads of other engines does not. Disk is what the files \
+         hold afterwards."
             .to_owned(),
     ]
 }
@@ -54,7 +65,7 @@ pub(crate) fn method(summary: &Summary) -> Vec<String> {
 /// What the classes mean, of those that appear.
 pub(crate) fn classes(summary: &Summary) -> Vec<String> {
     let rows = || summary.cases().flat_map(|case| &case.steps).flat_map(|step| &step.rows);
-    let mut met: Vec<Durability> = rows().map(|row| row.class).collect();
+    let mut met: Vec<Durability> = rows().filter_map(|row| row.class).collect();
     met.sort();
     met.dedup();
     let mut lines: Vec<String> = met
@@ -73,11 +84,20 @@ pub(crate) fn classes(summary: &Summary) -> Vec<String> {
             format!("{class}: {survives}")
         })
         .collect();
-    if rows().any(|row| row.weaker) {
-        lines.push(format!("{WEAKER}: a weaker class than {OURS} had in the same case"));
+    if rows().any(Row::weaker) {
+        lines.push(format!("{WEAKER}: a weaker class than {OURS} had in the same step"));
+    }
+    if rows().any(Row::stronger) {
+        lines.push(format!(
+            "{STRONGER}: a stronger class than {OURS} had in the same step; it counts only where it is \
+             ahead"
+        ));
     }
     lines
 }
 
 /// What marks a class that is weaker than ours.
 pub(crate) const WEAKER: &str = "⚠";
+
+/// What marks a class that is stronger than ours.
+pub(crate) const STRONGER: &str = "↑";

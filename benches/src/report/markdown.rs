@@ -4,7 +4,7 @@ use crate::report::format::ratio;
 use crate::report::head::{classes, facts, method};
 use crate::report::quantity::Quantity;
 use crate::report::score::{Score, Tally, losses, not_done, nowhere};
-use crate::report::summary::{CaseSummary, SuiteSummary, Summary};
+use crate::report::summary::{CaseSummary, Subject, SuiteSummary, Summary};
 use crate::report::table::{self, COLUMNS, is_words};
 use crate::subjects::OURS;
 
@@ -39,8 +39,8 @@ pub(crate) fn markdown(summary: &Summary) -> String {
 fn tallies(summary: &Summary) -> String {
     let mut out = line(["against the best peer of no weaker class", "wins", "ties", "losses"]);
     out += &line(["---", "--:", "--:", "--:"]);
-    for quantity in [Quantity::Rate].into_iter().chain(Quantity::COSTS) {
-        let tally = Tally::against_best(&Score::of_all(summary, quantity), quantity);
+    for quantity in Quantity::ALL {
+        let tally = Tally::against_best(&Score::of_all(summary, quantity));
         let Tally { wins, ties, losses } = tally;
         let counts = [wins, ties, losses].map(|count| count.to_string());
         out += &line([quantity.name().to_owned()].into_iter().chain(counts));
@@ -49,25 +49,32 @@ fn tallies(summary: &Summary) -> String {
 }
 
 fn scoreboard(suite: &SuiteSummary) -> String {
-    let peers = suite.peers();
-    if peers.is_empty() {
+    let others = suite.others();
+    if others.is_empty() {
         return String::new();
     }
     let mut out = format!("\nRate in `{}`: {OURS} ÷ peer\n\n", suite.name);
-    out += &line(["case", "step", OURS].into_iter().chain(peers.iter().copied()));
-    out += &line(["---", "---"].into_iter().chain(std::iter::repeat_n("--:", peers.len() + 1)));
+    out += &line(
+        ["case", "step", OURS]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(others.iter().map(Subject::to_string)),
+    );
+    out += &line(["---", "---"].into_iter().chain(std::iter::repeat_n("--:", others.len() + 1)));
     for case in &suite.cases {
         for score in Score::of_case(case, Quantity::Rate) {
             let mut cells = vec![case.info.case.clone(), score.step.name.to_owned()];
             cells.push(table::value(score.step, score.ours, Quantity::Rate));
-            cells.extend(peers.iter().map(|peer| table::score(case, &score, peer)));
+            cells.extend(others.iter().map(|other| table::score(case, &score, other.name)));
             out += &line(cells);
         }
     }
-    let all = || suite.cases.iter().flat_map(|case| Score::of_case(case, Quantity::Rate));
-    let scores: Vec<Score> = all().collect();
-    let against = peers.iter().map(|peer| {
-        let Tally { wins, ties, losses } = Tally::against(&scores, peer, Quantity::Rate);
+    let scores = Score::of_suite(suite, Quantity::Rate);
+    let against = others.iter().map(|other| {
+        if other.baseline {
+            return String::new();
+        }
+        let Tally { wins, ties, losses } = Tally::against(&scores, other.name);
         format!("{wins} / {ties} / {losses}")
     });
     let first = ["**all**", "wins / ties / losses", ""].map(str::to_owned);
@@ -100,14 +107,14 @@ fn case_table(case: &CaseSummary) -> String {
 fn behind(summary: &Summary) -> String {
     let mut out = String::from("\n## Behind a peer in rate, worst first\n\n");
     let scores = Score::of_all(summary, Quantity::Rate);
-    let losses = losses(&scores, Quantity::Rate);
+    let losses = losses(&scores);
     for (case, step) in not_done(summary) {
         out += &format!("- not done: {}\n", escape(&table::place(case, step)));
     }
     for score in &losses {
-        let worst = ratio(score.ahead(Quantity::Rate)[0].1.median);
+        let worst = ratio(score.ahead()[0].1.median);
         let place = table::place(score.case, score.step.name);
-        let text = format!("{worst} {place}: {}", table::loss(score, Quantity::Rate));
+        let text = format!("{worst} {place}: {}", table::loss(score));
         out += &format!("- {}\n", escape(&text));
     }
     if losses.is_empty() {

@@ -3,7 +3,7 @@
 use crate::report::bars::bars;
 use crate::report::drawings::{latency, throughput, trees, worst};
 use crate::report::format::escape;
-use crate::report::summary::{CaseSummary, Row, StepSummary};
+use crate::report::summary::{CaseSummary, Row, StepSummary, Subject};
 use crate::report::table::{self, COLUMNS};
 
 /// The suite whose steps are about the slowest calls over time.
@@ -74,12 +74,13 @@ fn folded(name: &str, open: bool, inner: &str) -> String {
 
 /// Names, colours and classes of all subjects.
 fn legend(case: &CaseSummary, view: &View) -> String {
-    let item = |subject: &&str| {
-        let rows = case.steps.iter().filter_map(|step| step.row(subject));
+    let item = |subject: &Subject| {
+        let rows = case.steps.iter().filter_map(|step| step.row(subject.name));
         let mut classes: Vec<String> = rows.map(table::class).collect();
+        classes.retain(|class| !class.is_empty());
         classes.sort();
         classes.dedup();
-        let (colour, name) = ((view.class_of)(subject), escape(subject));
+        let (colour, name) = ((view.class_of)(subject.name), escape(&subject.to_string()));
         format!("<span class=\"{colour}\">{name} <small>{}</small></span>", classes.join(", "))
     };
     let items: String = case.subjects.iter().map(item).collect();

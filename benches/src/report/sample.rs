@@ -10,13 +10,13 @@ pub(crate) struct Sample<'a> {
     pub(crate) case: &'a str,
     pub(crate) step: &'a str,
     pub(crate) subject: &'a str,
-    pub(crate) class: Durability,
+    pub(crate) class: Option<Durability>,
     pub(crate) rates: &'a [f64],
 }
 
 impl<'a> Sample<'a> {
     pub(crate) fn new(subject: &'a str, rates: &'a [f64]) -> Sample<'a> {
-        let class = Durability::Process;
+        let class = Some(Durability::Process);
         Sample { suite: "kv", case: "base", step: "step", subject, class, rates }
     }
 }
@@ -106,6 +106,7 @@ fn step(sample: &Sample, rate: f64) -> Step {
         class: sample.class,
         ops: (rate * 1000.0) as u64,
         seconds: 1000.0,
+        pace: None,
         cut: false,
         cpu_seconds: 900.0,
         written_bytes: (rate * 2000.0) as u64,

@@ -1,7 +1,7 @@
 //! [`Score`]: ours beside every peer, step for step; who is ahead, how often, and where ours is behind.
 
 use crate::report::quantity::Quantity;
-use crate::report::summary::{CaseSummary, Row, Spread, StepSummary, Summary};
+use crate::report::summary::{CaseSummary, Row, Spread, StepSummary, SuiteSummary, Summary};
 use crate::subjects::OURS;
 
 /// A step that ours did.
@@ -9,8 +9,10 @@ pub(crate) struct Score<'a> {
     pub(crate) case: &'a CaseSummary<'a>,
     pub(crate) step: &'a StepSummary<'a>,
     pub(crate) ours: &'a Row<'a>,
-    /// Each peer that did it, and how many times better ours was.
-    pub(crate) peers: Vec<(&'a Row<'a>, Spread)>,
+    /// What is compared.
+    pub(crate) quantity: Quantity,
+    /// Each peer and baseline that did it, and how many times better ours was.
+    pub(crate) others: Vec<(&'a Row<'a>, Spread)>,
 }
 
 /// Who is ahead.
@@ -50,20 +52,20 @@ impl Tally {
     }
 
     /// Of each score against its best peer of no weaker class.
-    pub(crate) fn against_best(scores: &[Score], quantity: Quantity) -> Tally {
+    pub(crate) fn against_best(scores: &[Score]) -> Tally {
         let mut tally = Tally::default();
-        for (_, ratio) in scores.iter().filter_map(Score::best) {
-            tally.add(Verdict::of(ratio.median, quantity));
+        for score in scores {
+            score.best().into_iter().for_each(|(_, ratio)| tally.add(score.verdict(ratio)));
         }
         tally
     }
 
-    /// Of each score against one peer, whatever its class.
-    pub(crate) fn against(scores: &[Score], peer: &str, quantity: Quantity) -> Tally {
+    /// Of each score against one peer. Of a weaker class it counts, too.
+    pub(crate) fn against(scores: &[Score], peer: &str) -> Tally {
         let mut tally = Tally::default();
-        let all = scores.iter().flat_map(|score| &score.peers);
-        for (_, ratio) in all.filter(|(row, _)| row.subject == peer) {
-            tally.add(Verdict::of(ratio.median, quantity));
+        for score in scores {
+            let found = score.judged().filter(|(row, _)| row.subject == peer);
+            found.for_each(|(_, ratio)| tally.add(score.verdict(ratio)));
         }
         tally
     }
@@ -93,11 +95,16 @@ impl<'a> Score<'a> {
     pub(crate) fn of_case(case: &'a CaseSummary<'a>, quantity: Quantity) -> Vec<Score<'a>> {
         let score = |step: &'a StepSummary<'a>| {
             let ours = step.row(OURS)?;
-            let peers = step.rows.iter().filter(|row| row.subject != OURS);
+            let others = step.rows.iter().filter(|row| row.subject != OURS);
             let ratio = |row: &'a Row<'a>| Some((row, step.ratio(row, quantity)?));
-            Some(Score { case, step, ours, peers: peers.filter_map(ratio).collect() })
+            Some(Score { case, step, ours, quantity, others: others.filter_map(ratio).collect() })
         };
         case.steps.iter().filter_map(score).collect()
+    }
+
+    /// The steps of a suite.
+    pub(crate) fn of_suite(suite: &'a SuiteSummary<'a>, quantity: Quantity) -> Vec<Score<'a>> {
+        suite.cases.iter().flat_map(|case| Score::of_case(case, quantity)).collect()
     }
 
     /// The steps of all cases.
@@ -105,24 +112,36 @@ impl<'a> Score<'a> {
         summary.cases().flat_map(|case| Score::of_case(case, quantity)).collect()
     }
 
-    /// The peer that does best among those of the same or a stronger class.
+    fn verdict(&self, ratio: &Spread) -> Verdict {
+        Verdict::of(ratio.median, self.quantity)
+    }
+
+    /// Peers that ours is judged by. One of a stronger class does more for each write: to be ahead of it
+    /// or level with it proves nothing, to be behind it does.
+    fn judged(&self) -> impl Iterator<Item = &(&'a Row<'a>, Spread)> {
+        self.others.iter().filter(|(row, ratio)| {
+            !row.baseline && (!row.stronger() || self.verdict(ratio) == Verdict::Loss)
+        })
+    }
+
+    /// The peer that does best among those of the same class, or of a stronger one and ahead of ours.
     pub(crate) fn best(&self) -> Option<&(&'a Row<'a>, Spread)> {
-        let fair = self.peers.iter().filter(|(row, _)| !row.weaker);
+        let fair = self.judged().filter(|(row, _)| !row.weaker());
         fair.min_by(|(_, a), (_, b)| a.median.total_cmp(&b.median))
     }
 
     /// Peers that are ahead of ours, of whatever class, the furthest first.
-    pub(crate) fn ahead(&self, quantity: Quantity) -> Vec<&(&'a Row<'a>, Spread)> {
-        let is_loss = |ratio: &Spread| Verdict::of(ratio.median, quantity) == Verdict::Loss;
-        let mut ahead: Vec<_> = self.peers.iter().filter(|(_, ratio)| is_loss(ratio)).collect();
+    pub(crate) fn ahead(&self) -> Vec<&(&'a Row<'a>, Spread)> {
+        let is_loss = |ratio: &Spread| self.verdict(ratio) == Verdict::Loss;
+        let mut ahead: Vec<_> = self.judged().filter(|(_, ratio)| is_loss(ratio)).collect();
         ahead.sort_by(|(_, a), (_, b)| a.median.total_cmp(&b.median));
         ahead
     }
 }
 
 /// Scores where some peer is ahead, the worst first. Peers of a weaker class are among them.
-pub(crate) fn losses<'s, 'a>(scores: &'s [Score<'a>], quantity: Quantity) -> Vec<&'s Score<'a>> {
-    let worst = |score: &Score| score.ahead(quantity).first().map(|(_, ratio)| ratio.median);
+pub(crate) fn losses<'s, 'a>(scores: &'s [Score<'a>]) -> Vec<&'s Score<'a>> {
+    let worst = |score: &Score| score.ahead().first().map(|(_, ratio)| ratio.median);
     let mut losses: Vec<&Score> = scores.iter().filter(|score| worst(score).is_some()).collect();
     losses.sort_by(|a, b| worst(a).unwrap_or(1.0).total_cmp(&worst(b).unwrap_or(1.0)));
     losses
@@ -131,8 +150,9 @@ pub(crate) fn losses<'s, 'a>(scores: &'s [Score<'a>], quantity: Quantity) -> Vec
 /// Steps that some peer did and ours did not: worse than any loss.
 pub(crate) fn not_done<'a>(summary: &'a Summary<'a>) -> Vec<(&'a CaseSummary<'a>, &'a str)> {
     let missing = |case: &'a CaseSummary<'a>| {
-        let steps = case.steps.iter().filter(|step| step.row(OURS).is_none());
-        let takes_part = case.subjects.contains(&OURS);
+        let by_peer = |step: &StepSummary| step.rows.iter().any(|row| !row.baseline);
+        let steps = case.steps.iter().filter(move |step| step.row(OURS).is_none() && by_peer(step));
+        let takes_part = case.subjects.iter().any(|subject| subject.name == OURS);
         steps.filter(move |_| takes_part).map(move |step| (case, step.name))
     };
     summary.cases().flat_map(missing).collect()
@@ -140,8 +160,11 @@ pub(crate) fn not_done<'a>(summary: &'a Summary<'a>) -> Vec<(&'a CaseSummary<'a>
 
 /// What there is to say where ours is behind nobody: only with a peer beside it, it means something.
 pub(crate) fn nowhere(scores: &[Score]) -> &'static str {
-    if scores.iter().all(|score| score.peers.is_empty()) {
+    let is_peer = |row: &Row| row.subject != OURS && !row.baseline;
+    if !scores.iter().flat_map(|score| &score.step.rows).any(is_peer) {
         "no peer was measured"
+    } else if !scores.iter().flat_map(|score| &score.others).any(|(row, _)| !row.baseline) {
+        "no peer could be compared"
     } else {
         "nowhere"
     }
@@ -167,20 +190,52 @@ mod tests {
     fn the_best_peer_is_one_that_promises_as_much() {
         let record = record(&[
             Sample::new("stratalog", &[100.0]),
-            Sample { class: Durability::None, ..Sample::new("weak", &[400.0]) },
+            Sample { class: Some(Durability::None), ..Sample::new("weak", &[400.0]) },
             Sample::new("slow", &[50.0]),
-            Sample { class: Durability::Sync, ..Sample::new("strong", &[80.0]) },
+            Sample { class: Some(Durability::Sync), ..Sample::new("strong", &[80.0]) },
         ]);
         let summary = Summary::new(&record);
         let scores = Score::of_all(&summary, Quantity::Rate);
         let (best, ratio) = scores[0].best().unwrap();
-        assert_eq!((best.subject, ratio.median), ("strong", 1.25));
-        let tally = Tally::against_best(&scores, Quantity::Rate);
+        // Ours is ahead of the strong one, which proves nothing.
+        assert_eq!((best.subject, ratio.median), ("slow", 2.0));
+        assert_eq!(Tally::against(&scores, "strong").total(), 0);
+        let tally = Tally::against_best(&scores);
         assert_eq!(tally, Tally { wins: 1, ties: 0, losses: 0 });
-        assert_eq!(Tally::against(&scores, "weak", Quantity::Rate).losses, 1);
+        assert_eq!(Tally::against(&scores, "weak").losses, 1);
         // But the loss is told.
-        let losses = losses(&scores, Quantity::Rate);
-        assert_eq!(losses[0].ahead(Quantity::Rate)[0].0.subject, "weak");
+        let losses = losses(&scores);
+        assert_eq!(losses[0].ahead()[0].0.subject, "weak");
+    }
+
+    #[test]
+    fn one_that_promises_more_counts_where_it_is_ahead() {
+        let record = record(&[
+            Sample::new("stratalog", &[100.0]),
+            Sample::new("slow", &[50.0]),
+            Sample { class: Some(Durability::Sync), ..Sample::new("strong", &[200.0]) },
+        ]);
+        let summary = Summary::new(&record);
+        let scores = Score::of_all(&summary, Quantity::Rate);
+        assert_eq!(scores[0].best().unwrap().0.subject, "strong");
+        assert_eq!((losses(&scores).len(), Tally::against(&scores, "strong").losses), (1, 1));
+    }
+
+    #[test]
+    fn baselines_are_shown_and_not_judged() {
+        let mut record = record(&[
+            Sample::new("stratalog", &[100.0]),
+            Sample::new("raw", &[400.0]),
+            Sample { step: "b", ..Sample::new("raw", &[400.0]) },
+        ]);
+        record.subjects.retain(|(name, _)| name != "raw");
+        let summary = Summary::new(&record);
+        let scores = Score::of_all(&summary, Quantity::Rate);
+        assert_eq!(scores[0].others[0].1.median, 0.25);
+        assert!(scores[0].best().is_none() && scores[0].ahead().is_empty());
+        assert!(losses(&scores).is_empty() && not_done(&summary).is_empty());
+        assert_eq!(Tally::against(&scores, "raw").total(), 0);
+        assert_eq!(nowhere(&scores), "no peer was measured");
     }
 
     #[test]
@@ -195,7 +250,7 @@ mod tests {
         let scores_of = |record: &crate::record::Record| -> Vec<String> {
             let summary = Summary::new(record);
             let scores = Score::of_all(&summary, Quantity::Rate);
-            losses(&scores, Quantity::Rate).iter().map(|s| s.step.name.to_owned()).collect()
+            losses(&scores).iter().map(|s| s.step.name.to_owned()).collect()
         };
         assert_eq!(scores_of(&record), ["b", "step"]);
         let summary = Summary::new(&record);

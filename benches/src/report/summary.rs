@@ -1,9 +1,19 @@
 //! [`Summary`]: the runs of a record sorted into steps and subjects, and figures over rounds.
 
+use std::cmp::Ordering;
+use std::fmt;
+
 use crate::engine::Durability;
 use crate::record::{CaseInfo, Record, Run, Step};
 use crate::report::quantity::Quantity;
 use crate::subjects::OURS;
+
+/// Shorter steps say nothing about a rate.
+pub(crate) const LEAST_SECONDS: f64 = 0.05;
+/// Less processor time, which the kernel counts in ticks, says nothing about its cost.
+pub(crate) const LEAST_CPU_SECONDS: f64 = 0.3;
+/// Who did this part of the calls that were due kept the pace.
+pub(crate) const KEPT: f64 = 0.98;
 
 /// A record, sorted.
 pub(crate) struct Summary<'a> {
@@ -22,9 +32,35 @@ pub(crate) struct SuiteSummary<'a> {
 pub(crate) struct CaseSummary<'a> {
     pub(crate) info: &'a CaseInfo,
     /// Who took part, ours first.
-    pub(crate) subjects: Vec<&'a str>,
+    pub(crate) subjects: Vec<Subject<'a>>,
     pub(crate) steps: Vec<StepSummary<'a>>,
     pub(crate) failures: Vec<Failure<'a>>,
+}
+
+/// Something that was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subject<'a> {
+    pub(crate) name: &'a str,
+    /// Whether it tells what the work costs by itself, rather than that somebody does it better.
+    pub(crate) baseline: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// The subject of this name in `record`. What has no version there is a baseline.
+    pub(crate) fn new(record: &Record, name: &'a str) -> Subject<'a> {
+        Subject { name, baseline: name != OURS && version(record, name).is_empty() }
+    }
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}{}", self.name, if self.baseline { " (baseline)" } else { "" }))
+    }
+}
+
+fn version<'a>(record: &'a Record, subject: &str) -> &'a str {
+    let found = record.subjects.iter().find(|(name, _)| name == subject);
+    found.map_or("", |(_, version)| version.as_str())
 }
 
 /// A subject that did not do all steps.
@@ -47,10 +83,12 @@ pub(crate) struct StepSummary<'a> {
 /// What a subject did for a step in all rounds.
 pub(crate) struct Row<'a> {
     pub(crate) subject: &'a str,
-    /// The class of the writes; if rounds differ, the weakest.
-    pub(crate) class: Durability,
-    /// Whether the class is weaker than the one of ours.
-    pub(crate) weaker: bool,
+    /// Whether it is a baseline, which is shown and not judged.
+    pub(crate) baseline: bool,
+    /// The class of the writes; if rounds differ, the weakest. None: nothing was written.
+    pub(crate) class: Option<Durability>,
+    /// The class beside the one of ours; equal where one of them has none.
+    pub(crate) beside_ours: Ordering,
     /// The step, and its round.
     pub(crate) rounds: Vec<(usize, &'a Step)>,
 }
@@ -74,6 +112,12 @@ impl Spread {
         let (least, most) = (*values.first()?, *values.last()?);
         let median = (values[(rounds - 1) / 2] + values[rounds / 2]) / 2.0;
         Some(Spread { median, least, most, rounds })
+    }
+
+    /// This, nothing in it less than `floor`.
+    pub(crate) fn at_least(self, floor: f64) -> Spread {
+        let Spread { median, least, most, rounds } = self;
+        Spread { median: median.max(floor), least: least.max(floor), most: most.max(floor), rounds }
     }
 
     /// From least to most, as a part of the median.
@@ -107,22 +151,18 @@ impl<'a> Summary<'a> {
     /// Subjects that appear in the runs, ours first, and the version of each; baselines have none.
     pub(crate) fn subjects(&self) -> Vec<(&'a str, &'a str)> {
         let runs: Vec<&Run> = self.record.runs.iter().collect();
-        let version = |subject| {
-            let found = self.record.subjects.iter().find(|(name, _)| name == subject);
-            found.map_or("", |(_, version)| version.as_str())
-        };
         let names = in_order(self.record, &runs).into_iter();
-        names.map(|subject| (subject, version(subject))).collect()
+        names.map(|subject| (subject, version(self.record, subject))).collect()
     }
 }
 
 impl<'a> SuiteSummary<'a> {
-    /// Whoever took part in some case beside ours.
-    pub(crate) fn peers(&self) -> Vec<&'a str> {
-        let mut peers: Vec<&str> = Vec::new();
+    /// Whoever took part in some case beside ours; baselines are among them.
+    pub(crate) fn others(&self) -> Vec<Subject<'a>> {
+        let mut peers: Vec<Subject> = Vec::new();
         for subject in self.cases.iter().flat_map(|case| &case.subjects) {
-            if *subject != OURS && !peers.contains(subject) {
-                peers.push(subject);
+            if subject.name != OURS && !peers.contains(subject) {
+                peers.push(*subject);
             }
         }
         peers
@@ -147,7 +187,8 @@ impl<'a> CaseSummary<'a> {
     fn new(record: &'a Record, info: &'a CaseInfo) -> CaseSummary<'a> {
         let of_case = |run: &&Run| run.suite == info.suite && run.case == info.case;
         let runs: Vec<&Run> = record.runs.iter().filter(of_case).collect();
-        let subjects = in_order(record, &runs);
+        let subjects = in_order(record, &runs).into_iter();
+        let subjects: Vec<Subject> = subjects.map(|name| Subject::new(record, name)).collect();
         let mut failures: Vec<Failure> = Vec::new();
         for run in &runs {
             let Some(why) = &run.failed else { continue };
@@ -169,10 +210,10 @@ impl<'a> CaseSummary<'a> {
 
 /// Names of steps in the order in which they were done; what only others did stands behind what it
 /// followed.
-fn step_names<'a>(subjects: &[&str], runs: &[&'a Run]) -> Vec<&'a str> {
+fn step_names<'a>(subjects: &[Subject], runs: &[&'a Run]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for subject in subjects {
-        for run in runs.iter().filter(|run| run.subject == *subject) {
+        for run in runs.iter().filter(|run| run.subject == subject.name) {
             let mut at = 0;
             for step in &run.steps {
                 match names.iter().position(|name| *name == step.name) {
@@ -189,21 +230,24 @@ fn step_names<'a>(subjects: &[&str], runs: &[&'a Run]) -> Vec<&'a str> {
 }
 
 impl<'a> StepSummary<'a> {
-    fn new(name: &'a str, subjects: &[&'a str], runs: &[&'a Run]) -> Option<StepSummary<'a>> {
-        let row = |subject: &&'a str| {
-            let runs = runs.iter().filter(|run| run.subject == **subject);
+    fn new(name: &'a str, subjects: &[Subject<'a>], runs: &[&'a Run]) -> Option<StepSummary<'a>> {
+        let row = |subject: &Subject<'a>| {
+            let runs = runs.iter().filter(|run| run.subject == subject.name);
             let steps = runs.filter_map(|run| {
                 let step = run.steps.iter().find(|step| step.name == name)?;
                 Some((run.round, step))
             });
             let rounds: Vec<(usize, &Step)> = steps.collect();
-            let class = rounds.iter().map(|(_, step)| step.class).min()?;
-            Some(Row { subject, class, weaker: false, rounds })
+            let class = rounds.iter().filter_map(|(_, step)| step.class).min();
+            let Subject { name: subject, baseline } = *subject;
+            let row = Row { subject, baseline, class, beside_ours: Ordering::Equal, rounds };
+            (!row.rounds.is_empty()).then_some(row)
         };
         let mut rows: Vec<Row> = subjects.iter().filter_map(row).collect();
-        let ours = rows.iter().find(|row| row.subject == OURS).map(|row| row.class);
+        let ours = rows.iter().find(|row| row.subject == OURS).and_then(|row| row.class);
         for row in &mut rows {
-            row.weaker = ours.is_some_and(|ours| row.class < ours);
+            let classes = row.class.zip(ours);
+            row.beside_ours = classes.map_or(Ordering::Equal, |(class, ours)| class.cmp(&ours));
         }
         let (_, first) = rows.first()?.rounds.first()?;
         Some(StepSummary { name, unit: &first.unit, threads: first.threads, rows })
@@ -214,19 +258,59 @@ impl<'a> StepSummary<'a> {
     }
 
     /// How many times better ours was than `peer`, each round for itself: above 1 ours is better,
-    /// whether more or less of the quantity is.
+    /// whether more or less of the quantity is. `None` also where it would say nothing.
     pub(crate) fn ratio(&self, peer: &Row, quantity: Quantity) -> Option<Spread> {
         let ours = self.row(OURS)?;
+        let kept = quantity == Quantity::Rate && ours.kept_pace() && peer.kept_pace();
+        if kept || !ours.tells(quantity) || !peer.tells(quantity) {
+            return None;
+        }
+        // Who did less has less in memory and on disk.
+        let held = matches!(quantity, Quantity::Peak | Quantity::Disk);
         let pairs = ours.rounds.iter().filter_map(|(round, ours)| {
             let (_, peer) = peer.rounds.iter().find(|(other, _)| other == round)?;
-            let ratio = quantity.of(ours)? / quantity.of(peer)?;
-            Some(if quantity.more_is_better() { ratio } else { 1.0 / ratio })
+            let ratio = quantity.times_better(quantity.of(ours)?, quantity.of(peer)?)?;
+            (!held || ours.ops == peer.ops).then_some(ratio)
         });
         Spread::of(pairs)
     }
 }
 
 impl<'a> Row<'a> {
+    /// Who it is.
+    pub(crate) fn who(&self) -> Subject<'a> {
+        Subject { name: self.subject, baseline: self.baseline }
+    }
+
+    /// Whether its class is weaker than the one of ours.
+    pub(crate) fn weaker(&self) -> bool {
+        self.beside_ours == Ordering::Less
+    }
+
+    /// Whether its class is stronger than the one of ours.
+    pub(crate) fn stronger(&self) -> bool {
+        self.beside_ours == Ordering::Greater
+    }
+
+    /// Whether calls were due at a pace, and nearly all were done when they were.
+    fn kept_pace(&self) -> bool {
+        self.median(|step| Some(step.rate() / step.pace?)).is_some_and(|part| part >= KEPT)
+    }
+
+    /// Whether enough was done that the quantity tells something. Where calls are due at a pace, whoever
+    /// makes them spins until the next: processor time is mostly its own.
+    fn tells(&self, quantity: Quantity) -> bool {
+        let at_least = |value: fn(&Step) -> f64, least: f64| {
+            self.median(|step| Some(value(step))).is_some_and(|value| value >= least)
+        };
+        let paced = || self.rounds.iter().any(|(_, step)| step.pace.is_some());
+        match quantity {
+            Quantity::Rate => at_least(|step| step.seconds, LEAST_SECONDS),
+            Quantity::Cpu => !paced() && at_least(|step| step.cpu_seconds, LEAST_CPU_SECONDS),
+            _ => true,
+        }
+    }
+
     /// A quantity over rounds.
     pub(crate) fn spread(&self, quantity: Quantity) -> Option<Spread> {
         Spread::of(self.rounds.iter().filter_map(|(_, step)| quantity.of(step)))
@@ -310,14 +394,70 @@ mod tests {
     }
 
     #[test]
-    fn weaker_classes_are_marked() {
+    fn classes_stand_beside_the_one_of_ours() {
         let record = record(&[
             Sample::new("stratalog", &[1.0]),
-            Sample { class: Durability::None, ..Sample::new("weak", &[1.0]) },
-            Sample { class: Durability::Sync, ..Sample::new("strong", &[1.0]) },
+            Sample { class: Some(Durability::None), ..Sample::new("weak", &[1.0]) },
+            Sample { class: Some(Durability::Sync), ..Sample::new("strong", &[1.0]) },
+            Sample { class: None, ..Sample::new("reader", &[1.0]) },
         ]);
         let summary = Summary::new(&record);
         let rows = &summary.suites[0].cases[0].steps[0].rows;
-        assert_eq!(rows.iter().map(|row| row.weaker).collect::<Vec<_>>(), [false, true, false]);
+        let found: Vec<_> = rows.iter().map(|row| (row.weaker(), row.stronger())).collect();
+        assert_eq!(found, [(false, false), (true, false), (false, true), (false, false)]);
+    }
+
+    /// The ratio of ours to a peer for two steps of 100 units a second, after `change`.
+    fn ratio_after(quantity: Quantity, change: impl Fn(&mut Step, bool)) -> Option<f64> {
+        let names = ["stratalog", "peer"];
+        let mut record = record(&names.map(|name| Sample::new(name, &[100.0])));
+        for run in &mut record.runs {
+            change(&mut run.steps[0], run.subject == OURS);
+        }
+        let summary = Summary::new(&record);
+        let step = &summary.suites[0].cases[0].steps[0];
+        step.ratio(&step.rows[1], quantity).map(|spread| spread.median)
+    }
+
+    #[test]
+    fn what_says_nothing_has_no_ratio() {
+        let (rate, cpu) = (Quantity::Rate, Quantity::Cpu);
+        assert_eq!(ratio_after(rate, |_, _| ()), Some(1.0));
+        // Both keep the pace; one does not.
+        assert_eq!(ratio_after(rate, |step, _| step.pace = Some(101.0)), None);
+        let late = |step: &mut Step, ours: bool| {
+            step.pace = Some(100.0);
+            step.ops /= if ours { 2 } else { 1 };
+        };
+        assert_eq!(ratio_after(rate, late), Some(0.5));
+        assert_eq!(ratio_after(cpu, |_, _| ()), Some(1.0));
+        assert_eq!(ratio_after(cpu, |step, ours| step.pace = ours.then_some(1.0)), None);
+        // Too short, or too little.
+        assert_eq!(
+            ratio_after(rate, |step, ours| step.seconds = if ours { 0.04 } else { 9.0 }),
+            None
+        );
+        assert_eq!(
+            ratio_after(cpu, |step, ours| step.cpu_seconds = if ours { 9.0 } else { 0.2 }),
+            None
+        );
+        // What is held is compared where both did as much.
+        for held in [Quantity::Peak, Quantity::Disk] {
+            assert_eq!(ratio_after(held, |_, _| ()), Some(1.0));
+            assert_eq!(ratio_after(held, |step, ours| step.ops += u64::from(ours)), None);
+        }
+    }
+
+    #[test]
+    fn who_writes_nothing_is_ahead() {
+        let wrote = |ours_bytes, peer_bytes| {
+            ratio_after(Quantity::Written, |step, ours| {
+                step.ops = 100;
+                step.written_bytes = if ours { ours_bytes } else { peer_bytes };
+            })
+        };
+        assert_eq!(wrote(100, 0), Some(0.01));
+        assert_eq!(wrote(0, 100), Some(100.0));
+        assert_eq!(wrote(0, 0), None);
     }
 }

@@ -1,9 +1,9 @@
 //! The table of a case: the same columns on the terminal, in Markdown and on the page.
 
-use crate::report::format::{
-    base_unit, bytes, count, mib, micros, rate, rate_with_unit, ratio, si, three_digits,
-};
-use crate::report::head::WEAKER;
+use std::cmp::Ordering;
+
+use crate::report::format::{base_unit, bytes, count, mib, micros, rate, ratio, si, three_digits};
+use crate::report::head::{STRONGER, WEAKER};
 use crate::report::quantity::Quantity;
 use crate::report::score::Score;
 use crate::report::summary::{CaseSummary, Failure, Row, Spread, StepSummary};
@@ -28,6 +28,9 @@ pub(crate) const COLUMNS: [&str; 15] = [
     "notes",
 ];
 
+/// Stands where a ratio would say nothing.
+const NO_RATIO: &str = "–";
+
 /// Whether a column of [`COLUMNS`] holds words rather than numbers.
 pub(crate) fn is_words(column: usize) -> bool {
     matches!(column, 0 | 1 | 14)
@@ -41,13 +44,17 @@ pub(crate) fn cells(step: &StepSummary, row: &Row) -> [String; COLUMNS.len()] {
     let range = |spread: Spread| {
         format!("{}–{}", rate(spread.least, step.unit), rate(spread.most, step.unit))
     };
-    let ours = step.ratio(row, Quantity::Rate).filter(|_| row.subject != OURS);
+    let beside = match step.ratio(row, Quantity::Rate) {
+        _ if row.subject == OURS || step.row(OURS).is_none() => String::new(),
+        Some(spread) => ratio(spread.median),
+        None => NO_RATIO.to_owned(),
+    };
     [
-        row.subject.to_owned(),
+        row.who().to_string(),
         class(row),
         spread.map_or_else(String::new, |spread| rate(spread.median, step.unit)),
         spread.filter(|spread| spread.rounds > 1).map_or_else(String::new, range),
-        show(ours.map(|ours| ours.median), ratio),
+        beside,
         show(latency(0.5), micros),
         show(latency(0.99), micros),
         show(latency(0.999), micros),
@@ -61,9 +68,19 @@ pub(crate) fn cells(step: &StepSummary, row: &Row) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// The class of a row, marked if it is weaker than the one of ours.
+/// The class of a row, marked if it is weaker or stronger than the one of ours; empty if it has none.
 pub(crate) fn class(row: &Row) -> String {
-    if row.weaker { format!("{} {WEAKER}", row.class) } else { row.class.to_string() }
+    let Some(class) = row.class else { return String::new() };
+    match row.beside_ours {
+        Ordering::Less => format!("{class} {WEAKER}"),
+        Ordering::Equal => class.to_string(),
+        Ordering::Greater => format!("{class} {STRONGER}"),
+    }
+}
+
+/// `text` and the class of a row, if it has one.
+pub(crate) fn with_class(text: &str, row: &Row) -> String {
+    format!("{text} {}", class(row)).trim_end().to_owned()
 }
 
 fn notes(row: &Row) -> String {
@@ -88,32 +105,35 @@ pub(crate) fn failure(failure: &Failure) -> String {
 
 /// What the scoreboard says of a peer: the ratio and the class, or why there is none.
 pub(crate) fn score(case: &CaseSummary, score: &Score, peer: &str) -> String {
-    match score.peers.iter().find(|(row, _)| row.subject == peer) {
-        Some((row, spread)) => format!("{} {}", ratio(spread.median), class(row)),
-        None if case.failed(peer) => "failed".to_owned(),
-        None => "–".to_owned(),
+    match score.others.iter().find(|(row, _)| row.subject == peer) {
+        Some((row, spread)) => with_class(&ratio(spread.median), row),
+        None => no_ratio(case, score, peer).to_owned(),
+    }
+}
+
+/// Why there is no ratio: `–` where it would say nothing; empty where the step was not done.
+pub(crate) fn no_ratio(case: &CaseSummary, score: &Score, peer: &str) -> &'static str {
+    match score.step.row(peer) {
+        Some(_) => NO_RATIO,
+        None if case.failed(peer) => "failed",
+        None => "",
     }
 }
 
 /// A quantity of a row, with its class: `312 k op/s Process`.
 pub(crate) fn value(step: &StepSummary, row: &Row, quantity: Quantity) -> String {
-    format!("{} {}", value_only(step, row, quantity), class(row))
+    with_class(&value_only(step, row, quantity), row)
 }
 
 /// A quantity of a row: `312 k op/s`.
 pub(crate) fn value_only(step: &StepSummary, row: &Row, quantity: Quantity) -> String {
     let Some(Spread { median, .. }) = row.spread(quantity) else { return "?".to_owned() };
-    match quantity {
-        Quantity::Rate => rate_with_unit(median, step.unit),
-        Quantity::P99 | Quantity::P999 | Quantity::Worst | Quantity::Cpu => micros(median),
-        Quantity::Written => bytes(median),
-        Quantity::Peak | Quantity::Disk => format!("{} MiB", mib(median)),
-    }
+    quantity.show(median, step.unit)
 }
 
 /// A loss in words: who is ahead of ours, and how far.
-pub(crate) fn loss(score: &Score, quantity: Quantity) -> String {
-    let ahead = score.ahead(quantity);
+pub(crate) fn loss(score: &Score) -> String {
+    let (ahead, quantity) = (score.ahead(), score.quantity);
     let Some(((first, _), others)) = ahead.split_first().map(|(first, others)| (*first, others))
     else {
         return String::new();
@@ -126,7 +146,7 @@ pub(crate) fn loss(score: &Score, quantity: Quantity) -> String {
     );
     for (index, (row, spread)) in others.iter().enumerate() {
         text += if index == 0 { "; also " } else { ", " };
-        text += &format!("{} {} {}", row.subject, ratio(spread.median), class(row));
+        text += &format!("{} {}", row.subject, with_class(&ratio(spread.median), row));
     }
     text
 }
@@ -148,7 +168,7 @@ mod tests {
     fn a_row_shows_every_figure() {
         let mut record = record(&[
             Sample::new("stratalog", &[100e3, 110e3, 90e3]),
-            Sample { class: Durability::None, ..Sample::new("peer", &[50e3, 55e3, 45e3]) },
+            Sample { class: Some(Durability::None), ..Sample::new("peer", &[50e3, 55e3, 45e3]) },
         ]);
         record.runs[0].steps[0].cut = true;
         let summary = Summary::new(&record);
@@ -166,13 +186,13 @@ mod tests {
     fn a_loss_names_all_who_are_ahead() {
         let record = record(&[
             Sample::new("stratalog", &[50e3]),
-            Sample { class: Durability::None, ..Sample::new("a", &[100e3]) },
+            Sample { class: Some(Durability::None), ..Sample::new("a", &[100e3]) },
             Sample::new("b", &[75e3]),
         ]);
         let summary = Summary::new(&record);
         let scores = Score::of_all(&summary, Quantity::Rate);
-        let losses = losses(&scores, Quantity::Rate);
-        let text = loss(losses[0], Quantity::Rate);
+        let losses = losses(&scores);
+        let text = loss(losses[0]);
         assert_eq!(text, "50.0 k op/s Process, a 100 k op/s None ⚠; also b 0.67× Process");
         assert_eq!(place(losses[0].case, losses[0].step.name), "kv · base · step");
     }

@@ -38,12 +38,12 @@ fn check(page: &str) -> Result<(), String> {
 
 fn sample() -> Record {
     let rates = [312e3, 300e3, 320e3];
-    let weak = |sample| Sample { class: Durability::None, ..sample };
+    let weak = |sample| Sample { class: Some(Durability::None), ..sample };
     let mut record = record(&[
         Sample::new("stratalog", &rates),
         Sample { step: "scan <all> & \"more\"", ..Sample::new("stratalog", &rates) },
         weak(Sample::new("redb", &rates)),
-        Sample { class: Durability::Sync, ..Sample::new("a<b>&\"", &rates) },
+        Sample { class: Some(Durability::Sync), ..Sample::new("a<b>&\"", &rates) },
         Sample { suite: "stall", case: "open loop", ..Sample::new("stratalog", &rates) },
         Sample { suite: "stall", case: "open loop", ..Sample::new("redb", &rates) },
     ]);
@@ -77,7 +77,7 @@ fn the_page_is_well_formed_and_stands_alone() {
 fn the_page_holds_everything() {
     let page = html(&sample());
     let parts = ["kv", "stall", "base", "open loop", "stratalog", "redb", "a&lt;b&gt;&amp;&quot;"];
-    let classes = ["Process", "None ⚠", "Sync", "312 k", "1.00×", "abc1234"];
+    let classes = ["Process", "None ⚠", "Sync ↑", "312 k", "1.00×", "abc1234"];
     let words =
         ["scan &lt;all&gt;", "failed: &lt;broken&gt;", "values &lt; 100 B", "amplification 1.50"];
     let drawings = ["Latency", "Throughput over time", "The tree over time", "Slowest call"];
@@ -86,6 +86,27 @@ fn the_page_holds_everything() {
     }
     // Bars for each step; beside them, latency, throughput and three trees of each.
     assert!(page.matches("class=\"w\"").count() == 3 && page.matches("class=\"l ").count() > 10);
+}
+
+#[test]
+fn headers_tell_which_way_a_ratio_goes_and_who_is_a_baseline() {
+    let mut record = sample();
+    record.subjects.retain(|(name, _)| name != "redb");
+    let page = html(&record);
+    for part in ["<th>÷ redb (baseline)</th>", "<th>× better than redb (baseline)</th>"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(check(&page), Ok(()));
+}
+
+#[test]
+fn steps_that_only_read_have_no_class() {
+    let mut record = sample();
+    record.machine.cpu = "A CPU".to_owned();
+    record.runs.iter_mut().flat_map(|run| &mut run.steps).for_each(|step| step.class = None);
+    for report in [html(&record), super::text(&record), super::markdown(&record)] {
+        assert!(!["Process", "None", "Sync", "⚠", "↑"].iter().any(|mark| report.contains(mark)));
+    }
 }
 
 #[test]

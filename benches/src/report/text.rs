@@ -4,7 +4,7 @@ use crate::report::format::ratio;
 use crate::report::head::{classes, facts, method};
 use crate::report::quantity::Quantity;
 use crate::report::score::{Score, Tally, losses, not_done, nowhere};
-use crate::report::summary::{CaseSummary, SuiteSummary, Summary};
+use crate::report::summary::{CaseSummary, Subject, SuiteSummary, Summary};
 use crate::report::table::{self, COLUMNS, is_words};
 use crate::subjects::OURS;
 
@@ -58,18 +58,21 @@ fn case_table(case: &CaseSummary) -> String {
 }
 
 fn scoreboard(suite: &SuiteSummary) -> String {
-    let peers = suite.peers();
-    if peers.is_empty() {
+    let others = suite.others();
+    if others.is_empty() {
         return String::new();
     }
     let mut out = heading(&format!("{}: rate of {OURS} ÷ rate of the peer", suite.name));
-    let head = ["case · step", OURS].into_iter().chain(peers.iter().copied());
-    let mut lines: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
+    let head = ["case · step", OURS]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(others.iter().map(Subject::to_string));
+    let mut lines: Vec<Vec<String>> = vec![head.collect()];
     for case in &suite.cases {
         for score in Score::of_case(case, Quantity::Rate) {
             let mut line = vec![format!("{} · {}", case.info.case, score.step.name)];
             line.push(table::value(score.step, score.ours, Quantity::Rate));
-            line.extend(peers.iter().map(|peer| table::score(case, &score, peer)));
+            line.extend(others.iter().map(|other| table::score(case, &score, other.name)));
             lines.push(line);
         }
     }
@@ -81,15 +84,15 @@ fn scoreboard(suite: &SuiteSummary) -> String {
 
 fn behind(summary: &Summary) -> String {
     let scores = Score::of_all(summary, Quantity::Rate);
-    let losses = losses(&scores, Quantity::Rate);
+    let losses = losses(&scores);
     let mut out = heading("behind a peer in rate, worst first");
     for (case, step) in not_done(summary) {
         out += &format!("  not done  {}\n", table::place(case, step));
     }
     for score in &losses {
-        let worst = score.ahead(Quantity::Rate)[0].1.median;
+        let worst = score.ahead()[0].1.median;
         let place = table::place(score.case, score.step.name);
-        let line = format!("{:>8}  {place}: {}", ratio(worst), table::loss(score, Quantity::Rate));
+        let line = format!("{:>8}  {place}: {}", ratio(worst), table::loss(score));
         out += &wrapped(&line, 12);
     }
     if losses.is_empty() {
@@ -100,27 +103,29 @@ fn behind(summary: &Summary) -> String {
 
 fn tallies(summary: &Summary) -> String {
     let failed = failed(summary);
-    if summary.suites.iter().all(|suite| suite.peers().is_empty()) {
+    let subjects = summary.subjects().into_iter();
+    let peers: Vec<&str> = subjects
+        .filter(|(name, version)| *name != OURS && !version.is_empty())
+        .map(|(name, _)| name)
+        .collect();
+    if peers.is_empty() {
         return failed;
     }
     let mut out = heading(&format!("{OURS} against the best peer of no weaker class"));
     let all = Score::of_all(summary, Quantity::Rate);
     for suite in &summary.suites {
-        let of_suite = |quantity| -> Vec<Score> {
-            suite.cases.iter().flat_map(|case| Score::of_case(case, quantity)).collect()
-        };
-        let tally = Tally::against_best(&of_suite(Quantity::Rate), Quantity::Rate);
+        let tally = Tally::against_best(&Score::of_suite(suite, Quantity::Rate));
         if tally.total() > 0 {
             out += &format!("  {:24} {tally}\n", format!("rate, {}", suite.name));
         }
     }
-    for quantity in [Quantity::Rate].into_iter().chain(Quantity::COSTS) {
-        let tally = Tally::against_best(&Score::of_all(summary, quantity), quantity);
+    for quantity in Quantity::ALL {
+        let tally = Tally::against_best(&Score::of_all(summary, quantity));
         out += &format!("  {:24} {tally}\n", quantity.name());
     }
-    out += "against each peer, whatever its class, in rate\n";
-    for (peer, _) in summary.subjects().into_iter().filter(|(name, _)| *name != OURS) {
-        let tally = Tally::against(&all, peer, Quantity::Rate);
+    out += "against each peer in rate; of a weaker class, too, of a stronger one only where it is ahead\n";
+    for peer in peers {
+        let tally = Tally::against(&all, peer);
         out += &format!("  {peer:24} {tally}\n");
     }
     out + &failed
@@ -181,7 +186,7 @@ mod tests {
             Sample::new("stratalog", &[312e3, 300e3, 320e3]),
             Sample { step: "scan", ..Sample::new("stratalog", &[1e6, 1e6, 1e6]) },
             Sample { step: "scan", ..Sample::new("lmdb", &[2e6, 2e6, 2e6]) },
-            Sample { class: Durability::None, ..Sample::new("redb", &[10e3, 12e3, 14e3]) },
+            Sample { class: Some(Durability::None), ..Sample::new("redb", &[10e3, 12e3, 14e3]) },
         ]);
         record.runs[0].failed = Some("the disk is full ".repeat(20));
         let text = text(&Summary::new(&record));

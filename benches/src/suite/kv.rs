@@ -19,20 +19,25 @@
 //! | `read while writing` | random gets while one more thread overwrites | step time |
 //! | `delete` | deletes of distinct random keys | step time |
 //!
-//! The writing steps up to `overwrite` run in one process, the others in a second one, which opens the
-//! settled store again and first gets every key once. Every value is compared whole; a scan's order and
-//! number are checked.
+//! The fills into stores of their own run in one process, `fill random` and `overwrite` in a second one,
+//! the others in a third, which opens the settled store again and first gets every key once. Every value
+//! is compared whole; a scan's order and number are checked; what was overwritten must have a later
+//! version, what was deleted be gone, and a scan must find all of each fill.
+//!
+//! A call's latency takes reading the clock once, about 40 ns, which is part of each rate, too.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use crate::Outcome;
-use crate::check::{self, get, put};
+use crate::check::{self, Acknowledged, get, put};
 use crate::data::{self, Batch, Values, key, ordered_key, shuffled};
 use crate::draw::{Rng, Zipf};
 use crate::engine::{self, Config, Durability, Engine};
 use crate::plan::Plan;
+use crate::record::Step;
 use crate::suite::{Case, Cell, Suite, threads_named};
 
 /// The suite.
@@ -45,6 +50,8 @@ pub const SUITE: Suite = Suite {
 
 /// Entries of the base shape at scale 1.
 const ENTRIES: u64 = 2_000_000;
+/// How many of a thread's writes are read again afterwards.
+const CHECKED: u64 = 100_000;
 /// Bytes of a value in the base shape.
 const VALUE_BYTES: usize = 100;
 
@@ -104,13 +111,14 @@ fn cases(plan: &Plan) -> Vec<Case> {
         let blank = if values.half_blank { ", half of each blank" } else { "" };
         let _ = write!(about, "{blank}; {}; {config}", threads_named(threads));
         Case {
-            parts: vec![WRITE, READ],
+            parts: vec![FILL, WRITE, READ],
             ..Case::of_engines(plan, config.durability, shape.name, about)
         }
     };
     SHAPES.iter().map(case).collect()
 }
 
+const FILL: &str = "fill";
 const WRITE: &str = "write";
 const READ: &str = "read";
 
@@ -118,16 +126,21 @@ fn run(cell: &mut Cell) -> Outcome<()> {
     let shape = SHAPES.iter().find(|shape| shape.name == cell.case).ok_or("no such shape")?;
     let sizes = shape.sizes(cell.plan);
     match cell.part {
+        FILL => fill(cell, &sizes),
         WRITE => write(cell, &sizes),
         _ => read(cell, &sizes),
     }
 }
 
-fn write(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
+fn fill(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
     fresh(cell, sizes, |cell, store| fill_sequential(cell, store, sizes))?;
     for count in [10, 100] {
         fresh(cell, sizes, |cell, store| fill_batches(cell, store, sizes, count))?;
     }
+    Ok(())
+}
+
+fn write(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
     let store = open(cell, sizes)?;
     fill_random(cell, &*store, sizes)?;
     overwrite(cell, &*store, sizes)?;
@@ -151,6 +164,7 @@ fn read(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
         seek(cell, store, sizes, count)?;
     }
     read_while_writing(cell, store, sizes)?;
+    store.settle()?;
     delete(cell, store, sizes)
     // Dropped unsettled: nothing reads it again.
 }
@@ -159,22 +173,24 @@ fn open(cell: &Cell, sizes: &Sizes) -> Outcome<Box<dyn Engine>> {
     engine::open(cell.subject, &cell.dir, &sizes.config)
 }
 
-/// Does `work` with a store that begins empty and is removed afterwards.
+/// Does `work` with a store that begins empty, and checks that it holds what was put.
 fn fresh(
     cell: &mut Cell,
     sizes: &Sizes,
-    work: impl FnOnce(&mut Cell, &dyn Engine) -> Outcome<()>,
+    work: impl FnOnce(&mut Cell, &dyn Engine) -> Outcome<Step>,
 ) -> Outcome<()> {
     let store = open(cell, sizes)?;
-    work(cell, &*store)?;
+    let step = work(cell, &*store)?;
+    check::scan_all(&*store, sizes.values, step.ops)?;
+    cell.steps.push(step);
     store.close()?;
     std::fs::remove_dir_all(&cell.dir)?;
     Ok(std::fs::create_dir(&cell.dir)?)
 }
 
-fn fill_sequential(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("fill sequential").engine(store).threads(sizes.threads);
-    let step = measure.run(|_| {
+fn fill_sequential(cell: &Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<Step> {
+    let measure = cell.measure("fill sequential").writing(store).threads(sizes.threads);
+    measure.run(|_| {
         let mut value = Vec::new();
         move |call| {
             let key = ordered_key(call);
@@ -182,19 +198,12 @@ fn fill_sequential(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcom
             store.put(&key, &value)?;
             Ok(1)
         }
-    })?;
-    cell.steps.push(step);
-    Ok(())
+    })
 }
 
-fn fill_batches(
-    cell: &mut Cell,
-    store: &dyn Engine,
-    sizes: &Sizes,
-    batch_count: u64,
-) -> Outcome<()> {
+fn fill_batches(cell: &Cell, store: &dyn Engine, sizes: &Sizes, batch_count: u64) -> Outcome<Step> {
     let measure = cell.measure(format!("fill batch {batch_count}"));
-    let step = measure.engine(store).threads(sizes.threads).run(|_| {
+    measure.writing(store).threads(sizes.threads).run(|_| {
         let (mut batch, mut value) = (Batch::default(), Vec::new());
         move |call| {
             batch.clear();
@@ -206,15 +215,13 @@ fn fill_batches(
             store.write(0, &batch)?;
             Ok(batch_count)
         }
-    })?;
-    cell.steps.push(step);
-    Ok(())
+    })
 }
 
 /// Puts every key; then, as a second step, the same with what it caused.
 fn fill_random(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("fill random").engine(store).threads(sizes.threads);
-    let filled = measure.calls(sizes.entries).run(|_| {
+    let measure = cell.measure("fill random").writing(store).threads(sizes.threads);
+    let filled = measure.load(sizes.entries).run_until(|_| {
         let mut value = Vec::new();
         move |call| {
             put(store, sizes.values, &key(call), 0, &mut value)?;
@@ -225,15 +232,25 @@ fn fill_random(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()
 }
 
 fn overwrite(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("overwrite").engine(store).threads(sizes.threads);
+    let acknowledged = Acknowledged::new(sizes.threads);
+    let measure = cell.measure("overwrite").writing(store).threads(sizes.threads);
     let step = measure.run(|thread| {
-        let (mut rng, mut value) = (Rng::new(1, thread), Vec::new());
+        let (mut rng, mut value, acknowledged) = (Rng::new(1, thread), Vec::new(), &acknowledged);
         move |call| {
             put(store, sizes.values, &key(rng.below(sizes.entries)), call + 1, &mut value)?;
+            acknowledged.count(thread);
             Ok(1)
         }
     })?;
     cell.steps.push(step);
+    for (thread, calls) in acknowledged.calls().into_iter().enumerate() {
+        let mut rng = Rng::new(1, thread);
+        for _ in 0..calls.min(CHECKED) {
+            if get(store, sizes.values, &key(rng.below(sizes.entries)))? == 0 {
+                return Err("an overwritten key has its first value".into());
+            }
+        }
+    }
     Ok(())
 }
 
@@ -244,7 +261,7 @@ fn read_keys(
     name: &str,
     draw: impl Fn(&mut Rng) -> u64 + Sync,
 ) -> Outcome<()> {
-    let measure = cell.measure(name).engine(store).threads(sizes.threads).until_steady();
+    let measure = cell.measure(name).reading(store).threads(sizes.threads).until_steady();
     let step = measure.run(|thread| {
         let (mut rng, draw) = (Rng::new(2, thread), &draw);
         move |_| {
@@ -257,7 +274,7 @@ fn read_keys(
 }
 
 fn read_missing(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("read missing").engine(store).threads(sizes.threads);
+    let measure = cell.measure("read missing").reading(store).threads(sizes.threads);
     let step = measure.until_steady().run(|thread| {
         let mut rng = Rng::new(3, thread);
         move |_| {
@@ -271,7 +288,7 @@ fn read_missing(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<(
 }
 
 fn scan(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("scan").unit("entry").engine(store).threads(sizes.threads);
+    let measure = cell.measure("scan").unit("entry").reading(store).threads(sizes.threads);
     let step = measure.run(|_| move |_| check::scan_all(store, sizes.values, sizes.entries))?;
     cell.steps.push(step);
     Ok(())
@@ -279,7 +296,7 @@ fn scan(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
 
 fn seek(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes, count: u64) -> Outcome<()> {
     let greatest = (0..sizes.entries).map(key).max().ok_or("a store without entries")?;
-    let measure = cell.measure(format!("seek + {count}")).engine(store).threads(sizes.threads);
+    let measure = cell.measure(format!("seek + {count}")).reading(store).threads(sizes.threads);
     let step = measure.until_steady().run(|thread| {
         let mut rng = Rng::new(4, thread);
         move |_| {
@@ -293,16 +310,17 @@ fn seek(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes, count: u64) -> Outco
 }
 
 fn read_while_writing(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("read while writing").engine(store).threads(sizes.threads);
+    let measure = cell.measure("read while writing").writing(store).threads(sizes.threads);
     let stop = AtomicBool::new(false);
     let (step, written) = thread::scope(|scope| {
-        let writer = scope.spawn(|| -> Outcome<u64> {
+        let writer = scope.spawn(|| -> Outcome<f64> {
             let (mut rng, mut value, mut written) = (Rng::new(5, 0), Vec::new(), 0);
+            let start = Instant::now();
             while !stop.load(Ordering::Relaxed) {
                 written += 1;
                 put(store, sizes.values, &key(rng.below(sizes.entries)), written, &mut value)?;
             }
-            Ok(written)
+            Ok(written as f64 / start.elapsed().as_secs_f64())
         });
         let step = measure.run(|thread| {
             let mut rng = Rng::new(6, thread);
@@ -316,21 +334,28 @@ fn read_while_writing(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Out
     });
     let mut step = step?;
     let written = written.map_err(|_| "the writer panicked")??;
-    step.figure("writes/s beside", written as f64 / step.seconds);
+    step.figure("writes/s beside", written);
     cell.steps.push(step);
     Ok(())
 }
 
 fn delete(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("delete").engine(store).threads(sizes.threads);
-    let step = measure.at_most(sizes.entries).run(|_| {
+    let (threads, acknowledged) = (sizes.threads, Acknowledged::new(sizes.threads));
+    let measure = cell.measure("delete").writing(store).threads(threads);
+    let step = measure.at_most(sizes.entries).run(|thread| {
+        let acknowledged = &acknowledged;
         move |call| {
             store.delete(&key(call))?;
+            acknowledged.count(thread);
             Ok(1)
         }
     })?;
     let mut found = false;
-    store.get(&key(0), &mut |_| found = true)?;
+    for (thread, calls) in (0..).zip(acknowledged.calls()) {
+        for nth in 0..calls.min(CHECKED) {
+            store.get(&key(thread + threads as u64 * nth), &mut |_| found = true)?;
+        }
+    }
     if found {
         return Err("a deleted key was found".into());
     }

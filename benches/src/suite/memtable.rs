@@ -17,7 +17,7 @@
 //! those of 16. All that is read is compared whole.
 //!
 //! `insert` tells what an entry takes beyond its 116 B: `resident` is the growth of the memory that the
-//! kernel gave to the process, for every map alike, less than a byte of it the measurement's own;
+//! kernel gave to the process, for every map alike, about a byte of it the measurement's own;
 //! `counted` is the map's own count, if it keeps one.
 
 use std::fs;

@@ -37,7 +37,10 @@ const VALUES: Values = Values { bytes: 100, half_blank: false };
 fn config(plan: &Plan, case: &str) -> Config {
     match case {
         // No flush happens on the way, so all of it is in the log.
-        LOG => Config { memtable_bytes: 256 << 20, ..Config::new(Durability::Sync) },
+        LOG => {
+            let memtable_bytes = (entries(plan, LOG) * 1_000).max(16 << 20);
+            Config { memtable_bytes, ..Config::new(Durability::Sync) }
+        }
         _ => Config::scaled(plan, plan.class(Durability::Process)),
     }
 }
@@ -108,7 +111,7 @@ fn open(cell: &mut Cell) -> Outcome<()> {
         Ok(units)
     })?;
     let store = opened.ok_or("nothing was opened")?;
-    step.class = store.class();
+    step.class = Some(store.class());
     step.figure("open ms", step.seconds * 1e3);
     scan_all(&*store, VALUES, entries)?;
     cell.steps.push(step);

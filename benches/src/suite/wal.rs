@@ -75,7 +75,7 @@ fn run(cell: &mut Cell) -> Outcome<()> {
             std::fs::create_dir(&dir)?;
             let appended = append(cell, &dir, &access, class, records, threads)?;
             let replayed = match appended.class {
-                Durability::None => None,
+                Some(Durability::None) => None,
                 _ => Some(replay(cell, &dir, &access, records, &appended)?),
             };
             cell.steps.push(appended);
@@ -98,6 +98,7 @@ fn append(
     let log = (access.create)(dir, class, most_bytes)?;
     let name = format!("append {}, {}", records.size(), threads_named(threads));
     let measure = cell.measure(name).unit("record").class(log.class()).threads(threads);
+    let written_before = log.written_bytes();
     let mut step = measure.at_most(most_bytes / records.bytes() as u64).run(|_| {
         let (log, mut record) = (&*log, Vec::new());
         move |call| {
@@ -106,7 +107,8 @@ fn append(
             Ok(1)
         }
     })?;
-    step.fs_written_bytes = log.written_bytes();
+    let written = log.written_bytes();
+    step.fs_written_bytes = written.zip(written_before).map(|(after, before)| after - before);
     records.add_rate(&mut step);
     log.close()?;
     Ok(step)

@@ -27,7 +27,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::Outcome;
 use crate::check::{self, get, put};
-use crate::data::{KEY_BYTES, Key, Values, key};
+use crate::data::{KEY_BYTES, Key, Values, key, shuffled};
 use crate::draw::{Rng, Zipf};
 use crate::engine::{self, Config, Durability, Engine};
 use crate::plan::Plan;
@@ -122,8 +122,13 @@ fn run(cell: &mut Cell) -> Outcome<()> {
     let engine = engine::open(cell.subject, &cell.dir, &config(cell.plan))?;
     let table = Table::new(&*engine, records(cell.plan));
     load(cell, &table, threads)?;
+    for index in shuffled(table.loaded) {
+        get(table.engine, table.values, &key(index))?;
+    }
     for (seed, workload) in (10..).zip(WORKLOADS) {
-        let measure = cell.measure(workload.name).engine(table.engine).threads(threads);
+        let measure = cell.measure(workload.name).reading(table.engine).threads(threads);
+        let writes = workload.read_percent < 100;
+        let measure = if writes { measure.class(table.engine.class()) } else { measure };
         let step = measure.run(|thread| {
             let mut client = Client::new(&table, Rng::new(seed, thread));
             move |call| {
@@ -134,14 +139,18 @@ fn run(cell: &mut Cell) -> Outcome<()> {
         cell.steps.push(step);
     }
     check::scan_all(&*engine, table.values, table.known())?;
+    let most_popular = table.zipf.scrambled_rank(0, table.loaded);
+    if get(&*engine, table.values, &key(most_popular))? == 0 {
+        return Err("the most popular record has its first value".into());
+    }
     Ok(())
     // Dropped unsettled: nothing reads it again.
 }
 
 /// Puts every record; then, as a second step, the same with what it caused.
 fn load(cell: &mut Cell, table: &Table, threads: usize) -> Outcome<()> {
-    let measure = cell.measure("load").engine(table.engine).threads(threads);
-    let loaded = measure.calls(table.loaded).run(|_| {
+    let measure = cell.measure("load").writing(table.engine).threads(threads);
+    let loaded = measure.load(table.loaded).run_until(|_| {
         let mut value = Vec::new();
         move |call| {
             put(table.engine, table.values, &key(call), 0, &mut value)?;
@@ -220,8 +229,8 @@ impl<'a> Client<'a> {
         let table = self.table;
         if self.rng.below(100) < workload.read_percent {
             return match workload.read {
-                Read::Popular => get(table.engine, table.values, &self.popular()),
-                Read::Latest => get(table.engine, table.values, &self.latest()),
+                Read::Popular => get(table.engine, table.values, &self.popular()).map(drop),
+                Read::Latest => get(table.engine, table.values, &self.latest()).map(drop),
                 Read::Scan => {
                     let count = 1 + self.rng.below(MOST_SCANNED);
                     let from = self.popular();
@@ -244,7 +253,8 @@ impl<'a> Client<'a> {
     }
 
     fn popular(&mut self) -> Key {
-        key(self.table.zipf.scrambled(&mut self.rng, self.table.known()))
+        // Not of those inserted since: a growing number would make other keys popular with each insert.
+        key(self.table.zipf.scrambled(&mut self.rng, self.table.loaded))
     }
 
     fn latest(&mut self) -> Key {

@@ -8,9 +8,9 @@
 //!
 //! | case | step | is | ends |
 //! |---|---|---|---|
-//! | as published | `5000/s` | one thread puts at that pace | five step times' worth done |
+//! | as published | `5000/s` | one thread puts at that pace | a minute's worth done |
 //! | ×100 | `fill` | 100 times as many puts of keys below 10 million, in batches of 1,000 | all done |
-//! | | `5000/s` | the same pace onto the larger tree | as above |
+//! | | `5000/s` | the same pace onto the larger tree | five step times' worth done |
 //! | | `50000/s` | ten times the pace; not with class `Sync`, where a thread waits for each sync | as above |
 //!
 //! 100 times the pace is more than one thread puts into any engine, and 100 times the time would be a
@@ -25,14 +25,15 @@ use crate::draw::Rng;
 use crate::engine::{self, Config, Durability, Engine};
 use crate::plan::Plan;
 use crate::suite::Cell;
-use crate::suite::origin::under;
 
 const KEYS: u64 = 100_000;
 const VALUE: [u8; 128] = [b'x'; 128];
 const PUTS_PER_SECOND: u64 = 5_000;
 const WINDOW: Duration = Duration::from_millis(250);
-/// Step times that a paced step takes.
+/// Step times that a paced step takes on the larger tree, and that the fill takes at most.
 const STEPS: u32 = 5;
+/// Step times, of 2 s, in a minute.
+const PUBLISHED_STEPS: u32 = 30;
 /// Puts in each batch of the fill.
 const BATCH: u64 = 1_000;
 /// Least windows of a step, however short.
@@ -42,10 +43,12 @@ fn config(class: Durability) -> Config {
     Config { memtable_bytes: 200_000, table_bytes: 1_000_000, ..Config::new(class) }
 }
 
-/// How many puts a paced step has.
-fn puts(plan: &Plan) -> u64 {
-    let published = PUTS_PER_SECOND as f64 * (plan.step * STEPS).as_secs_f64();
-    plan.scaled(published as u64, PUTS_PER_SECOND / 50)
+/// How many puts the step at the published pace has: for a minute, as published, or, once the tree is
+/// larger, for five step times.
+fn puts(plan: &Plan, times: u64) -> u64 {
+    let steps = if times == 1 { PUBLISHED_STEPS } else { STEPS };
+    let seconds = (plan.step * steps).as_secs_f64();
+    plan.scaled((PUTS_PER_SECOND as f64 * seconds) as u64, PUTS_PER_SECOND / 50)
 }
 
 /// Paces of the paced steps.
@@ -59,10 +62,10 @@ fn paces(class: Durability, times: u64) -> &'static [u64] {
 
 /// Sizes and settings in words.
 pub fn about(plan: &Plan, class: Durability, times: u64) -> String {
-    let seconds = puts(plan) as f64 / PUTS_PER_SECOND as f64;
+    let seconds = puts(plan, times) as f64 / PUTS_PER_SECOND as f64;
     let fill = match times {
         1 => String::new(),
-        _ => format!(", after {} puts at full speed", times * puts(plan)),
+        _ => format!(", after {} puts at full speed", times * puts(plan, times)),
     };
     format!("keys below {}, {seconds:.1} s{fill}; {}", times * KEYS, config(class))
 }
@@ -72,16 +75,11 @@ pub fn run(cell: &mut Cell, class: Durability, times: u64) -> Outcome<()> {
     let store = engine::open(cell.subject, &cell.dir, &config(class))?;
     let mut seen = Seen::new(times * KEYS);
     if times > 1 {
-        let limit = cell.plan.limit.min(cell.plan.step * STEPS);
-        let plan = Plan { limit, calls_per_second: None, ..cell.plan.clone() };
-        under(cell, plan, |cell| fill(cell, &*store, times * puts(cell.plan), &mut seen))?;
+        fill(cell, &*store, times * puts(cell.plan, times), &mut seen)?;
     }
     for (seed, pace) in (1..).zip(paces(class, times)) {
-        let count = puts(cell.plan) * pace / PUTS_PER_SECOND;
-        let time = Duration::from_secs_f64(count as f64 / *pace as f64);
-        let plan =
-            Plan { limit: time * 2, calls_per_second: Some(*pace as f64), ..cell.plan.clone() };
-        under(cell, plan, |cell| paced(cell, &*store, (seed, count), time, &mut seen))?;
+        let count = puts(cell.plan, times) * pace / PUTS_PER_SECOND;
+        paced(cell, &*store, (seed, count), *pace, &mut seen)?;
     }
     seen.check(&*store)
     // Dropped unsettled: nothing reads it again.
@@ -90,7 +88,9 @@ pub fn run(cell: &mut Cell, class: Durability, times: u64) -> Outcome<()> {
 /// Puts random keys as fast as it goes.
 fn fill(cell: &mut Cell, store: &dyn Engine, count: u64, seen: &mut Seen) -> Outcome<()> {
     let keys = seen.keys;
-    let step = cell.measure("fill").engine(store).calls(count.div_ceil(BATCH)).run(|_| {
+    let limit = cell.plan.limit.min(cell.plan.step * STEPS);
+    let measure = cell.measure("fill").writing(store).pace(None).calls(count.div_ceil(BATCH));
+    let step = measure.within(limit).run(|_| {
         let (mut rng, mut batch) = (Rng::new(0, 0), Batch::default());
         move |_| {
             batch.clear();
@@ -106,18 +106,19 @@ fn fill(cell: &mut Cell, store: &dyn Engine, count: u64, seen: &mut Seen) -> Out
     Ok(())
 }
 
-/// Does so many puts at the pace of the plan.
+/// Does so many puts at `pace`.
 fn paced(
     cell: &mut Cell,
     store: &dyn Engine,
     (seed, count): (u64, u64),
-    time: Duration,
+    pace: u64,
     seen: &mut Seen,
 ) -> Outcome<()> {
     let keys = seen.keys;
-    let pace = cell.plan.calls_per_second.unwrap_or_default();
-    let measure = cell.measure(format!("{pace:.0}/s")).engine(store);
-    let step = measure.window(WINDOW.min(time / LEAST_WINDOWS)).calls(count).run(|_| {
+    let time = Duration::from_secs_f64(count as f64 / pace as f64);
+    let measure = cell.measure(format!("{pace}/s")).writing(store).pace(Some(pace as f64));
+    let measure = measure.window(WINDOW.min(time / LEAST_WINDOWS)).calls(count).within(time * 2);
+    let step = measure.run(|_| {
         let mut rng = Rng::new(seed, 0);
         move |_| {
             store.put(rng.below(keys).to_string().as_bytes(), &VALUE)?;

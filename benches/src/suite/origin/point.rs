@@ -1,10 +1,11 @@
 //! [`Point`]: so many threads do so many calls on a store of their own, and what is in it is checked.
 
+use std::time::Duration;
+
 use crate::Outcome;
 use crate::check::Acknowledged;
 use crate::data::Batch;
 use crate::engine::{self, Config, Durability, Engine};
-use crate::plan::Plan;
 use crate::suite::Cell;
 use crate::suite::origin::clear;
 use crate::suite::origin::entries::{Entries, Place};
@@ -45,11 +46,6 @@ impl Call {
     }
 }
 
-/// The plan with the limit of points: they are many.
-pub fn plan(plan: &Plan) -> Plan {
-    Plan { limit: plan.limit.min(plan.step), ..plan.clone() }
-}
-
 /// Sizes and settings of points in words.
 pub fn about(points: &[Point], class: Durability) -> String {
     let calls = points.first().map_or(0, |point| point.calls);
@@ -60,16 +56,19 @@ impl Point {
     fn config(&self, class: Durability) -> Config {
         let own_families = matches!(self.call, Call::FamilyBatch(_));
         let families = if own_families { self.threads as u8 } else { 1 };
-        Config { families, ..Config::new(class) }
+        let common = Config::new(class);
+        // As much memory for all memtables together, whether they are one or many.
+        let memtable_bytes = common.memtable_bytes / u64::from(families);
+        Config { families, memtable_bytes, ..common }
     }
 
     /// Measures the point on a store of its own, checks what is in it, and removes it.
-    pub fn measure(&self, cell: &mut Cell, class: Durability) -> Outcome<()> {
+    pub fn measure(&self, cell: &mut Cell, class: Durability, limit: Duration) -> Outcome<()> {
         let store = engine::open(cell.subject, &cell.dir, &self.config(class))?;
         let acknowledged = Acknowledged::new(self.threads);
         let unit = if matches!(self.call, Call::Put) { "commit" } else { "op" };
-        let measure = cell.measure(&self.name).unit(unit).engine(&*store).threads(self.threads);
-        let step = measure.calls(self.calls * self.threads as u64).run(|thread| {
+        let measure = cell.measure(&self.name).unit(unit).writing(&*store).threads(self.threads);
+        let step = measure.calls(self.calls * self.threads as u64).within(limit).run(|thread| {
             let mut writer = Writer::new(self, &*store, thread);
             let acknowledged = &acknowledged;
             move |number| {
