@@ -30,7 +30,7 @@ pub(crate) fn method(summary: &Summary) -> Vec<String> {
         1 => "There was one round only, so nothing tells how much the figures vary.".to_owned(),
         rounds => format!(
             "A figure is the median of {rounds} rounds; the least and the most stand beside the rate. \
-             Subjects took turns, in reverse order every other round."
+             Subjects took turns, in another order each round."
         ),
     };
     vec![
@@ -45,8 +45,8 @@ pub(crate) fn method(summary: &Summary) -> Vec<String> {
          one that are ahead. Baselines tell what the work costs by itself: they are shown and not judged."
             .to_owned(),
         format!(
-            "A – stands where a ratio would say nothing. Rates are not compared of steps shorter than \
-             {} ms, nor where calls were due at a pace and both did {} % of it; processor time not \
+            "A – stands where a ratio would say nothing. Rates are not compared of steps of many \
+             calls shorter than {} ms, nor where calls were due at a pace and both did {} % of it; processor time not \
              below {LEAST_CPU_SECONDS} s, nor where calls were due at a pace, for whoever makes them \
              spins; peak memory and disk only where both did the same number of units.",
             LEAST_SECONDS * 1e3,

@@ -9,7 +9,7 @@ use crate::report::quantity::Quantity;
 use crate::subjects::OURS;
 
 /// Shorter steps say nothing about a rate.
-pub(crate) const LEAST_SECONDS: f64 = 0.05;
+pub(crate) const LEAST_SECONDS: f64 = 0.01;
 /// Less processor time, which the kernel counts in ticks, says nothing about its cost.
 pub(crate) const LEAST_CPU_SECONDS: f64 = 0.3;
 /// Who did this part of the calls that were due kept the pace.
@@ -305,7 +305,11 @@ impl<'a> Row<'a> {
         };
         let paced = || self.rounds.iter().any(|(_, step)| step.pace.is_some());
         match quantity {
-            Quantity::Rate => at_least(|step| step.seconds, LEAST_SECONDS),
+            // Of a single call the time is the figure, however short.
+            Quantity::Rate => {
+                self.rounds.iter().all(|(_, step)| step.latency.is_none())
+                    || at_least(|step| step.seconds, LEAST_SECONDS)
+            }
             Quantity::Cpu => !paced() && at_least(|step| step.cpu_seconds, LEAST_CPU_SECONDS),
             _ => true,
         }
@@ -434,9 +438,15 @@ mod tests {
         assert_eq!(ratio_after(cpu, |step, ours| step.pace = ours.then_some(1.0)), None);
         // Too short, or too little.
         assert_eq!(
-            ratio_after(rate, |step, ours| step.seconds = if ours { 0.04 } else { 9.0 }),
+            ratio_after(rate, |step, ours| step.seconds = if ours { 0.004 } else { 9.0 }),
             None
         );
+        // The time of a single call is what is measured.
+        let single = |step: &mut Step, ours: bool| {
+            step.latency = None;
+            step.seconds = if ours { 0.004 } else { 0.001 };
+        };
+        assert_eq!(ratio_after(rate, single), Some(0.25));
         assert_eq!(
             ratio_after(cpu, |step, ours| step.cpu_seconds = if ours { 9.0 } else { 0.2 }),
             None

@@ -31,7 +31,8 @@ const TABLE_BYTES: u64 = 64 << 20;
 type Tree = Version<Arc<TableSummary>>;
 
 fn tables(plan: &Plan) -> u64 {
-    plan.scaled(TABLES, 200)
+    // A whole number of them in each level, or rounding alone makes one due.
+    plan.scaled(TABLES, 200).next_multiple_of(100)
 }
 
 /// The case in words.
