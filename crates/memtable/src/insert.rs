@@ -10,9 +10,8 @@ use crate::search::Place;
 /// Enough for 2^32 entries in nodes that are at least half full.
 const MAX_LEVELS: usize = 16;
 /// Ascending keys to come share fewer bytes with the node's first two than those do with each other:
-/// so many bytes fewer are skipped then. With `memtable_rate`, medians of three alternating runs:
-/// sequential keys insert in 200 ns instead of 258 without, and are got in 421 instead of 842; other
-/// keys show no difference.
+/// so many bytes fewer are skipped then. Of 500,000 sequential keys, medians of three alternating runs:
+/// insert 200 ns instead of 258 without, get 421 instead of 842; other keys show no difference.
 const APPEND_SLACK_BYTES: usize = 2;
 
 impl Memtable {
