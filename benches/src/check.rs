@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use stratalog_base::sync::Padded;
+
 use crate::Outcome;
 use crate::data::{Key, Values};
 use crate::engine::Engine;
@@ -120,29 +122,24 @@ impl Walk {
 }
 
 /// How many calls each thread of a step has had acknowledged.
-pub struct Acknowledged(Vec<Counter>);
-
-/// A thread's counter on a cache line of its own.
-#[derive(Default)]
-#[repr(align(128))]
-struct Counter(AtomicU64);
+pub struct Acknowledged(Vec<Padded<AtomicU64>>);
 
 impl Acknowledged {
     /// None yet of any of `threads`.
     pub fn new(threads: usize) -> Acknowledged {
-        Acknowledged((0..threads).map(|_| Counter::default()).collect())
+        Acknowledged((0..threads).map(|_| Padded::default()).collect())
     }
 
     /// Counts one more call of `thread`, which alone counts its own.
     #[inline]
     pub fn count(&self, thread: usize) {
-        let own = &self.0[thread].0;
+        let own = &self.0[thread];
         own.store(own.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// The calls of each thread, once all have ended.
     pub fn calls(&self) -> Vec<u64> {
-        self.0.iter().map(|own| own.0.load(Ordering::Relaxed)).collect()
+        self.0.iter().map(|own| own.load(Ordering::Relaxed)).collect()
     }
 }
 

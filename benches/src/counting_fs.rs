@@ -1,5 +1,5 @@
-//! [`CountingFs`]: the operating system's file system, with the bytes that were written counted where
-//! the engine calls it. The kernel's own count comes later, and in whole pages.
+//! [`CountingFs`]: the operating system's file system, with what is written and read counted where the
+//! engine calls it. The kernel's own count comes later, and in whole pages.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,21 +8,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stratalog_base::Result;
 use stratalog_base::fs::{File, Fs, Lock, OsFs};
 
-/// Counts what is written through it.
+/// Counts what goes through it.
 #[derive(Clone, Debug, Default)]
-pub struct CountingFs {
-    written_bytes: Arc<AtomicU64>,
+pub struct CountingFs(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    written_bytes: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl CountingFs {
     /// Bytes written so far.
     pub fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
+        self.0.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How often a file was read so far.
+    pub fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
     }
 
     fn counting(&self, file: Result<Arc<dyn File>>) -> Result<Arc<dyn File>> {
-        let written_bytes = Arc::clone(&self.written_bytes);
-        file.map(|file| Arc::new(CountingFile { file, written_bytes }) as Arc<dyn File>)
+        let counts = Arc::clone(&self.0);
+        file.map(|file| Arc::new(CountingFile { file, counts }) as Arc<dyn File>)
     }
 }
 
@@ -63,7 +72,7 @@ impl Fs for CountingFs {
 #[derive(Debug)]
 struct CountingFile {
     file: Arc<dyn File>,
-    written_bytes: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl File for CountingFile {
@@ -72,11 +81,12 @@ impl File for CountingFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.counts.reads.fetch_add(1, Ordering::Relaxed);
         self.file.read_at(buf, offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        self.written_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.counts.written_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
         self.file.write_at(buf, offset)
     }
 

@@ -11,6 +11,8 @@ use std::sync::{Barrier, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use stratalog_base::sync::Padded;
+
 use crate::Outcome;
 use crate::engine::{Durability, Engine};
 use crate::latency::{Recorder, Windows};
@@ -58,14 +60,9 @@ struct Shared {
     /// Woken by each thread that ends.
     controller: Thread,
     /// Calls and units done by each thread, for the controller.
-    done: Vec<Counter>,
+    done: Vec<Padded<AtomicU64>>,
     windows: Windows,
 }
-
-/// A thread's counter on a cache line of its own.
-#[derive(Default)]
-#[repr(align(128))]
-struct Counter(AtomicU64);
 
 impl<'a> Measure<'a> {
     pub(crate) fn new(name: impl Into<String>, plan: &'a Plan, dir: &'a Path) -> Measure<'a> {
@@ -189,7 +186,7 @@ impl<'a> Measure<'a> {
             running: AtomicUsize::new(self.threads),
             controller: thread::current(),
             stop: AtomicBool::new(false),
-            done: (0..self.threads).map(|_| Counter::default()).collect(),
+            done: (0..self.threads).map(|_| Padded::default()).collect(),
             windows: Windows::default(),
         };
         let fs_written = self.fs_written();
@@ -212,7 +209,7 @@ impl<'a> Measure<'a> {
             }
             let cut = ends.iter().any(|end| end.cut);
             let end = ends.iter().map(|end| end.at).max().unwrap_or(start);
-            let ops = shared.done.iter().map(|done| done.0.load(Ordering::Relaxed)).sum();
+            let ops = shared.done.iter().map(|done| done.load(Ordering::Relaxed)).sum();
             let mut step = meter?.step(self.name.clone(), ops, end - start)?;
             (step.latency, step.windows) = shared.windows.summary(self.window, end - start)?;
             step.unit = self.unit.to_owned();
@@ -289,7 +286,7 @@ impl<'a> Measure<'a> {
             recorder.record(now, now - last, units);
             last = now;
             done += units;
-            shared.done[number as usize].0.store(done, Ordering::Relaxed);
+            shared.done[number as usize].store(done, Ordering::Relaxed);
             call += threads;
         }
         let cut = self.cut_at_deadline && call < self.calls;
@@ -324,7 +321,7 @@ impl<'a> Measure<'a> {
                 continue;
             }
             watch(now);
-            let done: u64 = shared.done.iter().map(|done| done.0.load(Ordering::Relaxed)).sum();
+            let done: u64 = shared.done.iter().map(|done| done.load(Ordering::Relaxed)).sum();
             rates.push((done - before) as f64 / (now - then).as_secs_f64());
             (then, before) = (now, done);
             if self.until_steady && is_steady(&rates) {

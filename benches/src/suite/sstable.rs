@@ -21,15 +21,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use stratalog_base::fs::{File, Fs, OsFs};
+use stratalog_base::fs::Fs;
 use stratalog_base::key::MAX_SEQ_NO;
-use stratalog_base::{Cursor, KeyRef, Result};
+use stratalog_base::{Cursor, KeyRef};
 use stratalog_sstable::{BlockCache, ReadUse, Table, key_hash};
 
 use crate::Outcome;
 use crate::check::Walk;
+use crate::counting_fs::CountingFs;
 use crate::data::{Key, Values, key};
 use crate::draw::Rng;
 use crate::engine::Durability;
@@ -111,8 +111,8 @@ fn run(cell: &mut Cell) -> Outcome<()> {
     let keys = tables::sorted_keys(entries(cell.plan));
     build(cell, shape, &keys)?;
     let cache = BlockCache::new(shape.cache_bytes(keys.len() as u64));
-    let (table, reads) = open(&cell.dir, cache)?;
-    let subject = Subject { shape, keys, table, reads };
+    let (table, fs) = open(&cell.dir, cache)?;
+    let subject = Subject { shape, keys, table, fs };
     subject.scan_once()?;
     subject.get(cell)?;
     subject.get_missing(cell)?;
@@ -137,13 +137,11 @@ fn build(cell: &mut Cell, shape: Shape, keys: &[Key]) -> Outcome<()> {
     Ok(())
 }
 
-/// Opens the table; its reads of the file are counted.
-fn open(dir: &Path, cache: Arc<BlockCache>) -> Outcome<(Arc<Table>, Arc<AtomicU64>)> {
-    let reads = Arc::new(AtomicU64::new(0));
-    let file = OsFs.open(&tables::path(dir, ID))?;
-    let table = Table::open(Arc::new(CountedReads { file, reads: reads.clone() }), ID, cache)?;
-    reads.store(0, Ordering::Relaxed);
-    Ok((table, reads))
+/// Opens the table; reads of its file are counted.
+fn open(dir: &Path, cache: Arc<BlockCache>) -> Outcome<(Arc<Table>, CountingFs)> {
+    let fs = CountingFs::default();
+    let table = Table::open(fs.open(&tables::path(dir, ID))?, ID, cache)?;
+    Ok((table, fs))
 }
 
 /// A table, and what it must hold.
@@ -151,7 +149,7 @@ struct Subject {
     shape: Shape,
     keys: Arc<[Key]>,
     table: Arc<Table>,
-    reads: Arc<AtomicU64>,
+    fs: CountingFs,
 }
 
 impl Subject {
@@ -174,10 +172,10 @@ impl Subject {
     where
         W: FnMut(u64) -> Outcome<u64>,
     {
-        let before = self.reads.load(Ordering::Relaxed);
+        let before = self.fs.reads();
         let basic = cell.measure(name).threads(self.shape.threads).until_steady();
         let mut step = measure(basic).run(worker)?;
-        let reads = self.reads.load(Ordering::Relaxed) - before;
+        let reads = self.fs.reads() - before;
         step.figure("block reads/op", reads as f64 / step.ops as f64);
         cell.steps.push(step);
         Ok(())
@@ -232,13 +230,14 @@ impl Subject {
 
     /// The share of absent keys for which the filter lets the table read a block.
     fn false_positives(&self, dir: &Path) -> Outcome<f64> {
-        let (table, reads) = open(dir, BlockCache::new(0))?;
+        let (table, fs) = open(dir, BlockCache::new(0))?;
+        let opened = fs.reads();
         let (mut rng, tries) = (Rng::new(3, 0), self.keys.len() / 4);
         for _ in 0..tries {
             let key = self.absent_key(&mut rng);
             table.get(&key, key_hash(&key), MAX_SEQ_NO)?;
         }
-        Ok(reads.load(Ordering::Relaxed) as f64 / tries as f64)
+        Ok((fs.reads() - opened) as f64 / tries as f64)
     }
 
     fn scan_once(&self) -> Outcome<u64> {
@@ -282,35 +281,5 @@ impl Subject {
                 }
             },
         )
-    }
-}
-
-/// A file that counts how often it is read.
-#[derive(Debug)]
-struct CountedReads {
-    file: Arc<dyn File>,
-    reads: Arc<AtomicU64>,
-}
-
-impl File for CountedReads {
-    fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        self.file.write_at(buf, offset)
-    }
-
-    fn len(&self) -> Result<u64> {
-        self.file.len()
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.file.sync()
     }
 }
