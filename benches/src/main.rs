@@ -110,8 +110,8 @@ fn bench(args: Args) -> Outcome<()> {
             write_reports(&record, &json)
         }
         Some(Command::Smoke { options }) => {
-            let plan =
-                Plan { rounds: 1, step: SMOKE_STEP, ..options.plan(options.scale * SMOKE_SCALE)? };
+            let plan = options.plan(options.scale * SMOKE_SCALE)?;
+            let plan = Plan { rounds: 1, step: SMOKE_STEP, limit: SMOKE_LIMIT, ..plan };
             measure(&plan, "smoke", &all(), &options)
         }
         None if args.list => {
@@ -128,9 +128,10 @@ fn bench(args: Args) -> Outcome<()> {
     }
 }
 
-/// Part of the full size, and of a full step's time, in a smoke run.
+/// Part of the full size, a step's time, and its limit in a smoke run: what hangs is to be known soon.
 const SMOKE_SCALE: f64 = 0.001;
 const SMOKE_STEP: Duration = Duration::from_millis(20);
+const SMOKE_LIMIT: Duration = Duration::from_secs(3);
 
 fn all() -> Vec<&'static Suite> {
     SUITES.to_vec()

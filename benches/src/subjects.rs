@@ -33,10 +33,17 @@ pub fn opener<'a, Open>(known: &'a [Known<Open>], name: &str) -> crate::Outcome<
     Ok(&found.ok_or_else(|| format!("`{name}` was not built in"))?.open)
 }
 
-/// The names of everything that was built in, and the version of each; ours first.
+/// The names of everything that was built in, and the version of each; ours first. A package with another
+/// name than what it brings is named with the version, which is the package's.
 pub fn all() -> Vec<(&'static str, String)> {
     fn each<Open>(known: &[Known<Open>]) -> impl Iterator<Item = (&'static str, String)> {
-        known.iter().map(|known| (known.name, known.package.map_or_else(String::new, version)))
+        known.iter().map(|known| {
+            let version = known.package.map_or_else(String::new, |package| {
+                let version = version(package);
+                if package == known.name { version } else { format!("({package} {version})") }
+            });
+            (known.name, version)
+        })
     }
     let mut all: Vec<_> =
         each(engine::KNOWN).chain(each(log::KNOWN)).chain(each(map::KNOWN)).collect();

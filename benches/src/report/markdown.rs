@@ -16,7 +16,7 @@ pub(crate) fn markdown(summary: &Summary) -> String {
     }
     out += "\n";
     for line in method(summary) {
-        out += &format!("{}\n", escape(&line));
+        out += &format!("- {}\n", escape(&line));
     }
     out += "\n";
     for line in classes(summary) {

@@ -67,7 +67,8 @@ fn head(summary: &Summary) -> String {
         _ => format!("<dt>{name}</dt><dd>{}</dd>", escape(&value)),
     };
     let facts: String = facts(summary).into_iter().map(fact).collect();
-    let method: Vec<String> = method(summary).iter().map(|line| escape(line)).collect();
+    let method: String =
+        method(summary).iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
     let classes: String =
         classes(summary).iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
     let failed = summary.record.runs.iter().filter(|run| run.failed.is_some()).count();
@@ -79,9 +80,8 @@ fn head(summary: &Summary) -> String {
         ),
     };
     format!(
-        "<dl>{facts}</dl>\n{failed}<p>{}</p>\n<p>Durability: what a write has survived once it has \
-         returned.</p>\n<ul>{classes}</ul>\n",
-        method.join(" ")
+        "<dl>{facts}</dl>\n{failed}<p>How to read it</p>\n<ul>{method}</ul>\n<p>Durability: what a \
+         write has survived once it has returned</p>\n<ul>{classes}</ul>\n"
     )
 }
 
