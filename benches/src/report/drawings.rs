@@ -10,6 +10,8 @@ use crate::report::table;
 
 /// Most points of a line.
 const POINTS: usize = 240;
+/// Fewest calls of a thread in a window that tell a rate.
+const LEAST_CALLS: f64 = 4.0;
 /// Fewest windows or shapes that are worth a drawing.
 const LEAST_SAMPLES: usize = 3;
 /// Levels that have a colour of their own; deeper ones share the last.
@@ -118,11 +120,18 @@ fn over_time(row: &Row, value: impl Fn(f64, &Window) -> f64) -> Points {
     windows.iter().map(point).collect()
 }
 
-/// Throughput over time, of the round with the median rate.
+/// Whether usual calls take so long that what ended in a window is a matter of chance.
+fn is_coarse(step: &Step) -> bool {
+    let call_seconds = step.latency.as_ref().map_or(0.0, |latency| latency.at(0.5) / 1e6);
+    step.windows.first().is_some_and(|window| call_seconds * LEAST_CALLS > window.end_seconds)
+}
+
+/// Throughput over time, of the round with the median rate; of subjects whose windows hold enough calls.
 pub(crate) fn throughput(step: &StepSummary, class_of: &dyn Fn(&str) -> String) -> String {
     let (factor, unit) = base_unit(step.unit);
-    let lines = Lines::new(step, class_of, |row| {
-        over_time(row, |length, window| window.ops as f64 / length * factor)
+    let lines = Lines::new(step, class_of, |row| match row.middle() {
+        Some(step) if is_coarse(step) => Points::new(),
+        _ => over_time(row, |length, window| window.ops as f64 / length * factor),
     });
     let (Some((_, end)), Some((_, most))) = (lines.bounds(|p| p.0), lines.bounds(|p| p.1)) else {
         return String::new();
@@ -223,6 +232,19 @@ mod tests {
         assert!(joined.len() <= POINTS);
         assert_eq!(joined.iter().filter(|(_, window)| window.worst_us == 9000.0).count(), 1);
         assert!(joined.iter().all(|(length, w)| (w.ops as f64 / length - 100.0).abs() < 1e-6));
+    }
+
+    #[test]
+    fn throughput_is_drawn_only_where_windows_hold_several_calls() {
+        let mut record = record(&[Sample::new("stratalog", &[1e3])]);
+        let drawn = |record: &crate::record::Record| {
+            let summary = Summary::new(record);
+            !throughput(&summary.suites[0].cases[0].steps[0], &|_| String::new()).is_empty()
+        };
+        assert!(drawn(&record));
+        let latency = record.runs[0].steps[0].latency.as_mut().unwrap();
+        latency.quantiles.iter_mut().for_each(|(_, micros)| *micros = 400_000.0);
+        assert!(!drawn(&record), "windows of a second, calls of 0.4");
     }
 
     #[test]
