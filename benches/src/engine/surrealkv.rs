@@ -24,9 +24,9 @@
 //! only after the next one, or the next time that the store is opened, outside of any step. All of its
 //! work is done by the workers: the store is idle once they have all been parked for [`QUIET`].
 //!
-//! Closing it hangs now and then, about once in 60 stores that twenty threads wrote to at once: its
-//! flusher waits for permits that are all back, and all workers sleep. So a close is waited for as long
-//! as [`CLOSE_LIMIT`], and then left; it lies outside of all steps, and what it leaves is checked.
+//! Closing it hangs now and then, about once in 60 runs of `A-cont Sync` at smoke size: the close waits
+//! while all workers sleep. So it is waited for as long as [`CLOSE_LIMIT`], and then left. It lies outside
+//! of all steps, and parts that follow check what it leaves; a store opened after it was not closed cleanly.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ const WORKERS: usize = 4;
 /// How long no worker must have done anything for a store to count as idle.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// How long a close is waited for; one that flushes a full memtable takes a second or two.
+/// How long a close is waited for: long beside a flush of a memtable, which it may have to do.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Bits for each key of the default filter, whose type cannot be named from outside.
