@@ -1,12 +1,13 @@
 //! [`CountingFs`]: the operating system's file system, with what is written and read counted where the
-//! engine calls it. The kernel's own count comes later, and in whole pages.
+//! engine calls it, but for stores to mapped files. The kernel's own count comes later, and in whole pages.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use stratalog_base::Result;
-use stratalog_base::fs::{File, Fs, Lock, OsFs};
+use stratalog_base::fs::{File, Fs, Lock, Mapping, OsFs};
 
 /// Counts what goes through it.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,14 @@ impl Fs for CountingFs {
 
     fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
         self.counting(OsFs.open(path))
+    }
+
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.counting(OsFs.open_write(path))
+    }
+
+    fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {
+        OsFs.map(path, len)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -88,6 +97,16 @@ impl File for CountingFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         self.counts.written_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
         self.file.write_at(buf, offset)
+    }
+
+    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        self.counts.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.file.write_parts_at(parts, offset)
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        self.file.allocate(len)
     }
 
     fn len(&self) -> Result<u64> {

@@ -4,7 +4,8 @@
 //! cuts and faults for tests. Handles are positioned: no file has a shared offset.
 //!
 //! # What survives a power cut
-//! - FS-1: bytes of a file survive once [`File::sync`] returned `Ok` after they were written.
+//! - FS-1: bytes of a file survive once [`File::sync`] returned `Ok` after they were written, or stored
+//!   to a [`Mapping`] of it.
 //! - FS-2: creation, renaming and removal of a name survive once [`Fs::sync_dir`] of its directory
 //!   returned `Ok` after them. A file whose name did not survive is gone, synced or not.
 //! - FS-3: a rename is atomic: afterwards the target is the old or the new file, never neither.
@@ -12,6 +13,7 @@
 //!   good one, not even if a later sync succeeds.
 
 use std::fmt::Debug;
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +40,26 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// # Errors
     /// If it does not exist ([`crate::Error::is_not_found`]) or cannot be read.
     fn open(&self, path: &Path) -> Result<Arc<dyn File>>;
+
+    /// Opens the existing file `path` for reading and writing.
+    ///
+    /// # Errors
+    /// If it does not exist ([`crate::Error::is_not_found`]) or cannot be written.
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>>;
+
+    /// Maps the first `len` bytes of the existing file `path` into memory, shared with all who read
+    /// and write it. A store to the memory survives the death of the process as a
+    /// [`File::write_at`] does, and a power cut only after [`File::sync`]; before, perhaps and in any
+    /// part.
+    ///
+    /// The caller has written (not merely allocated) and synced all `len` bytes before, so that no
+    /// store needs new space. `None` where a full disk or a short file could become a signal (SIGBUS)
+    /// all the same, and for `len` 0: the caller then goes on without a mapping. A disk that breaks
+    /// down under a mapping may still end the process by that signal.
+    ///
+    /// # Errors
+    /// If the file does not exist ([`crate::Error::is_not_found`]) or the system refuses.
+    fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>>;
 
     /// Renames `from` to `to` in the same directory, replacing `to` (FS-3; durable by FS-2).
     ///
@@ -81,6 +103,20 @@ pub trait Fs: Debug + Send + Sync + 'static {
 /// A held lock; see [`Fs::lock`].
 pub trait Lock: Debug + Send + Sync {}
 
+/// The memory of a mapped file, until it drops; see [`Fs::map`]. It stays mapped when the file's handles
+/// are closed and its name is removed.
+///
+/// Who stores through the pointer keeps within `len`, and lets no two threads use a byte at once but by
+/// atomics.
+#[expect(clippy::len_without_is_empty, reason = "no mapping is empty")]
+pub trait Mapping: Debug + Send + Sync {
+    /// Where the memory starts, which is the start of the file: aligned to 8 bytes at least.
+    fn as_ptr(&self) -> *mut u8;
+
+    /// The length in bytes, as asked for.
+    fn len(&self) -> usize;
+}
+
 /// An open file. All methods may be called from several threads at once.
 #[expect(clippy::len_without_is_empty, reason = "a file's length is asked for, not its emptiness")]
 pub trait File: Debug + Send + Sync {
@@ -100,6 +136,21 @@ pub trait File: Debug + Send + Sync {
     /// If the system refuses; then any part of `buf` may have been written.
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<()>;
 
+    /// Writes the parts in a row at `offset`, else as [`File::write_at`].
+    ///
+    /// # Errors
+    /// If the system refuses; then any part of the bytes may have been written.
+    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()>;
+
+    /// Makes the file at least `len` bytes long, with space allocated for all of them, without changing
+    /// a byte that is there; new bytes read as zeros. Survives what a write does. Where the file system
+    /// cannot allocate ahead, it does nothing.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSpace`], or [`crate::Error::Io`] if the system refuses otherwise; then a part
+    /// may have been allocated.
+    fn allocate(&self, len: u64) -> Result<()>;
+
     /// The length in bytes.
     ///
     /// # Errors
@@ -107,7 +158,7 @@ pub trait File: Debug + Send + Sync {
     fn len(&self) -> Result<u64>;
 
     /// Makes every write that returned before this call durable (FS-1), with the length needed to
-    /// read it.
+    /// read it, and every store to a [`Mapping`] of the file that happened before.
     ///
     /// # Errors
     /// If the system refuses; then FS-4 holds.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use stratalog_base::fs::{File, Fs, Lock};
+use stratalog_base::fs::{File, Fs, Lock, Mapping};
 use stratalog_base::{Error, Result};
 use stratalog_wal::alarm::{Alarm, Urgency};
 use stratalog_wal::frame::Frame;
@@ -197,6 +197,12 @@ impl Fs for Shared {
     fn open(&self, _: &Path) -> Result<Arc<dyn File>> {
         unreachable!()
     }
+    fn open_write(&self, _: &Path) -> Result<Arc<dyn File>> {
+        unreachable!()
+    }
+    fn map(&self, _: &Path, _: usize) -> Result<Option<Box<dyn Mapping>>> {
+        unreachable!()
+    }
     fn rename(&self, _: &Path, _: &Path) -> Result<()> {
         unreachable!()
     }
@@ -248,6 +254,12 @@ impl File for CountingFile {
         Ok(())
     }
     fn read_at(&self, _: &mut [u8], _: u64) -> Result<usize> {
+        unreachable!()
+    }
+    fn write_parts_at(&self, _: &[IoSlice<'_>], _: u64) -> Result<()> {
+        unreachable!()
+    }
+    fn allocate(&self, _: u64) -> Result<()> {
         unreachable!()
     }
     fn len(&self) -> Result<u64> {

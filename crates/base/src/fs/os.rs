@@ -1,14 +1,24 @@
 //! The operating system's files.
 
 use std::fs::{self, File as StdFile, OpenOptions, TryLockError};
+use std::io::IoSlice;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{File, Fs, Lock, parent};
+use rustix::io::{Errno, pwritev};
+
+use super::{File, Fs, Lock, Mapping, parent};
 use crate::{Error, Result};
 
-/// The real file system, by positioned reads and writes and `fdatasync`.
+#[cfg(target_os = "linux")]
+mod map;
+
+/// How many parts the system takes at once (`IOV_MAX`).
+const MAX_PARTS: usize = 1024;
+
+/// The real file system, by positioned reads and writes and `fdatasync`. Maps files on Linux only, where
+/// `fdatasync` covers what was stored to a mapping (FS-1), and there on ext2/3/4, XFS and tmpfs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsFs;
 
@@ -34,6 +44,22 @@ impl Fs for OsFs {
     fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
         let file = StdFile::open(path).map_err(|e| Error::io("open", path, e))?;
         Ok(Arc::new(OsFile { file, path: path.to_owned() }))
+    }
+
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
+        Ok(Arc::new(OsFile { file: open_write(path)?, path: path.to_owned() }))
+    }
+
+    fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {
+        let file = open_write(path)?;
+        #[cfg(target_os = "linux")]
+        let mapping = map::map(&file, len).map_err(|e| Error::io("map", path, e))?;
+        #[cfg(not(target_os = "linux"))]
+        let mapping = {
+            let _ = (file, len);
+            None
+        };
+        Ok(mapping)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -94,6 +120,11 @@ impl Fs for OsFs {
     }
 }
 
+fn open_write(path: &Path) -> Result<StdFile> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    file.map_err(|e| Error::io("open", path, e))
+}
+
 #[derive(Debug)]
 struct OsLock {
     _file: StdFile,
@@ -127,6 +158,45 @@ impl File for OsFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         self.file.write_all_at(buf, offset).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    fn write_parts_at(&self, mut parts: &[IoSlice<'_>], mut offset: u64) -> Result<()> {
+        while !parts.is_empty() {
+            let batch = &parts[..parts.len().min(MAX_PARTS)];
+            let mut written = match pwritev(&self.file, batch, offset) {
+                Ok(written) => written,
+                Err(Errno::INTR) => continue,
+                Err(e) => return Err(Error::io("write", &self.path, e.into())),
+            };
+            let mut whole = 0;
+            while whole < batch.len() && batch[whole].len() <= written {
+                written -= batch[whole].len();
+                offset += batch[whole].len() as u64;
+                whole += 1;
+            }
+            if let Some(cut) = batch.get(whole) {
+                self.write_at(&cut[written..], offset + written as u64)?;
+                offset += cut.len() as u64;
+                whole += 1;
+            }
+            parts = &parts[whole..];
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        #[cfg(not(target_os = "linux"))]
+        let _ = len;
+        #[cfg(target_os = "linux")]
+        loop {
+            match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
+                Err(Errno::INTR) => {}
+                // The file system cannot, or there is nothing to do: `len` is 0.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => break,
+                Err(e) => return Err(Error::io("allocate", &self.path, e.into())),
+            }
+        }
+        Ok(())
     }
 
     fn len(&self) -> Result<u64> {

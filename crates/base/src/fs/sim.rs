@@ -14,6 +14,14 @@
 //!   a rename is whole or did not happen (FS-3), and a file with a durable name keeps it or gets its
 //!   next one unless it was removed or replaced.
 //! - SIM-6: directories survive, as [`Fs::create_dir`] promises.
+//! - SIM-7: what was stored to a mapping counts as written when the file is next synced, when one of its
+//!   pages is next written to by a call, or when the state is taken: a sync that comes after a store
+//!   makes it durable (SIM-1, as Linux does) or leaves it in doubt (SIM-3), [`SimFs::kill`] keeps it,
+//!   and a power cut keeps any part (SIM-2). Stores after a power cut reach nothing.
+//!
+//! Stores to a mapping are not calls, so they are neither counted nor failed. The memory is read by
+//! relaxed loads of aligned words: a store that runs in another thread during a call is seen in any
+//! part and had better be atomic, too. Take states between a test's operations.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,6 +39,7 @@ mod disk;
 mod fault;
 mod image;
 mod inode;
+mod mapping;
 mod rng;
 
 pub use fault::{Fault, FaultKind, On, Op};
@@ -64,6 +73,8 @@ pub struct SimFs(Arc<Mutex<Machine>>);
 
 struct Machine {
     disk: Disk,
+    /// Whether files can be mapped.
+    maps: bool,
     locks: BTreeSet<PathBuf>,
     faults: Vec<Fault>,
     cut_at: Option<u64>,
@@ -79,6 +90,13 @@ impl Machine {
         match self.cut_at {
             Some(at) if at <= self.ops => Err(io::Error::other("power is off")),
             _ => Ok(()),
+        }
+    }
+
+    /// Keeps from the disk what is stored to mappings once the power is off (SIM-7).
+    fn note_power_cut(&mut self) {
+        if self.check_power().is_err() {
+            self.disk.unmap_all();
         }
     }
 
@@ -115,12 +133,21 @@ impl fmt::Debug for SimFs {
 impl SimFs {
     /// A machine with an empty disk.
     pub fn new() -> SimFs {
-        SimFs::with_disk(Disk::new())
+        SimFs::with_disk(Disk::new(), true)
     }
 
-    fn with_disk(disk: Disk) -> SimFs {
+    /// This machine, and those that [`SimFs::crash`] and [`SimFs::kill`] make of it, on which
+    /// [`Fs::map`] returns `None`.
+    #[must_use]
+    pub fn without_mapping(self) -> SimFs {
+        self.0.lock().maps = false;
+        self
+    }
+
+    fn with_disk(disk: Disk, maps: bool) -> SimFs {
         SimFs(Arc::new(Mutex::new(Machine {
             disk,
+            maps,
             locks: BTreeSet::new(),
             faults: Vec::new(),
             cut_at: None,
@@ -153,7 +180,7 @@ impl SimFs {
         self.0.lock().syncs
     }
 
-    /// How many bytes [`File::write_at`](super::File::write_at) has taken so far.
+    /// How many bytes writes have taken so far: calls of [`Op::Write`], not stores to mappings.
     pub fn written_bytes(&self) -> u64 {
         self.0.lock().written_bytes
     }
@@ -161,7 +188,9 @@ impl SimFs {
     /// Cuts the power once [`SimFs::ops`] is `op`: that many mutating calls happen, the next does
     /// not, and every call of any kind fails from then on. At once, if the count is there already.
     pub fn cut_power_at(&self, op: u64) {
-        self.0.lock().cut_at = Some(op);
+        let mut machine = self.0.lock();
+        machine.cut_at = Some(op);
+        machine.note_power_cut();
     }
 
     /// Whether the power has been cut.
@@ -170,17 +199,20 @@ impl SimFs {
     }
 
     /// A machine with what a power cut now would leave on the disk, one legal state by `seed`
-    /// (SIM-1…SIM-6), and the power on again. Does not change `self`.
+    /// (SIM-1…SIM-7), and the power on again. Does not change `self`.
     #[must_use]
     pub fn crash(&self, seed: u64) -> SimFs {
-        SimFs::with_disk(self.0.lock().disk.after_power_cut(&mut SimRng::new(seed)))
+        let machine = self.0.lock();
+        let disk = machine.disk.after_power_cut(&mut SimRng::new(seed));
+        SimFs::with_disk(disk, machine.maps)
     }
 
     /// A machine as it is after the process died: files as they were, synced or not, what is unsynced
     /// still unsynced, locks free. Does not change `self`.
     #[must_use]
     pub fn kill(&self) -> SimFs {
-        SimFs::with_disk(self.0.lock().disk.after_kill())
+        let machine = self.0.lock();
+        SimFs::with_disk(machine.disk.after_kill(), machine.maps)
     }
 
     /// Adds a rule; those before it come first.
@@ -211,7 +243,7 @@ impl SimFs {
     }
 
     /// Makes `path` a durable file of `bytes`, whether it existed or not, in directories created as
-    /// needed. Syncs its directory, so the other names in it are durable, too.
+    /// needed. Syncs its directory, so the other names in it are durable, too. Cuts off its mappings.
     ///
     /// # Panics
     /// If `path` is a directory or leads through a file.

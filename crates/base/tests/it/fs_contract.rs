@@ -1,11 +1,13 @@
 //! What every file system does, run on the real and on the simulated one.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stratalog_base::Error;
 use stratalog_base::fs::{Fs, OsFs, SimFs, read_all, read_exact_at};
+
+use crate::memory::{load, store};
 
 fn kind(error: &Error) -> Option<ErrorKind> {
     match error {
@@ -60,6 +62,8 @@ on_both! {
         assert!(fs.lock(&dir.join("LOCK")).unwrap_err().is_not_found());
         fs.create_dir(&dir).unwrap();
         assert!(fs.open(&dir.join("a")).unwrap_err().is_not_found());
+        assert!(fs.open_write(&dir.join("a")).unwrap_err().is_not_found());
+        assert!(fs.map(&dir.join("a"), 1).unwrap_err().is_not_found());
         assert!(fs.remove(&dir.join("a")).unwrap_err().is_not_found());
         assert!(fs.rename(&dir.join("a"), &dir.join("b")).unwrap_err().is_not_found());
     }
@@ -101,6 +105,84 @@ on_both! {
         writer.write_at(b"news", 0).unwrap();
         assert_eq!(read_all(&*reader).unwrap(), b"news");
         assert_eq!(reader.path(), dir.join("a"));
+    }
+
+    an_existing_file_is_opened_for_writing_as_it_is(fs, dir) {
+        fs.create_dir(&dir).unwrap();
+        write(fs, &dir.join("a"), b"first");
+        let file = fs.open_write(&dir.join("a")).unwrap();
+        file.write_at(b"last", 3).unwrap();
+        file.sync().unwrap();
+        assert_eq!(read_all(&*file).unwrap(), b"firlast");
+    }
+
+    parts_are_written_in_a_row(fs, dir) {
+        fs.create_dir(&dir).unwrap();
+        let file = fs.create(&dir.join("a")).unwrap();
+        let parts = [&b"ab"[..], b"", b"c", b"defg", b""].map(IoSlice::new);
+        file.write_parts_at(&parts, 3).unwrap();
+        file.write_parts_at(&[], 90).unwrap();
+        file.write_parts_at(&[IoSlice::new(b"")], 90).unwrap();
+        assert_eq!(contents(fs, &dir.join("a")), b"\0\0\0abcdefg");
+        assert!(file.write_parts_at(&parts, u64::MAX).is_err());
+
+        // More parts than the system takes at once.
+        let bytes: Vec<u8> = (0..5_000_u32).map(|n| n as u8).collect();
+        let parts: Vec<_> = bytes.chunks(2).map(IoSlice::new).collect();
+        file.write_parts_at(&parts, 1).unwrap();
+        assert_eq!(contents(fs, &dir.join("a"))[1..], bytes);
+    }
+
+    allocation_grows_a_file_and_keeps_its_bytes(fs, dir) {
+        fs.create_dir(&dir).unwrap();
+        let file = fs.create(&dir.join("a")).unwrap();
+        let mut expected = b"here before".to_vec();
+        file.write_at(&expected, 0).unwrap();
+        file.allocate(3_000_000).unwrap();
+        // Where the file system cannot allocate, nothing has happened.
+        let len = file.len().unwrap() as usize;
+        assert!(len == 3_000_000 || len == expected.len());
+        expected.resize(len, 0);
+        assert_eq!(read_all(&*file).unwrap(), expected);
+        file.allocate(0).unwrap();
+        file.allocate(5).unwrap();
+        assert_eq!(read_all(&*file).unwrap(), expected);
+        file.sync().unwrap();
+    }
+
+    a_mapping_and_the_calls_see_each_other(fs, dir) {
+        fs.create_dir(&dir).unwrap();
+        let file = fs.create(&dir.join("a")).unwrap();
+        file.write_at(&[7; 10_000], 0).unwrap();
+        file.sync().unwrap();
+        // Not every directory for temporary files can be mapped without danger.
+        if let Some(mapping) = fs.map(&dir.join("a"), 9_001).unwrap() {
+            assert_eq!((mapping.len(), mapping.as_ptr() as usize % 8), (9_001, 0));
+            assert_eq!(load(&*mapping, 8_999..9_001), [7; 2]);
+            store(&*mapping, 4_090, b"over a page");
+            store(&*mapping, 9_000, b"x");
+            file.write_at(b" PA", 4_096).unwrap();
+            file.write_at(b"END", 9_998).unwrap();
+            let mut expected = [7; 10_001];
+            expected[4_090..4_101].copy_from_slice(b"over a PAge");
+            expected[9_000] = b'x';
+            expected[9_998..].copy_from_slice(b"END");
+            assert_eq!(read_all(&*file).unwrap(), expected);
+            assert_eq!(load(&*mapping, 4_096..4_101), expected[4_096..4_101]);
+            fs.remove(&dir.join("a")).unwrap();
+            fs.sync_dir(&dir).unwrap();
+            store(&*mapping, 0, b"still mapped");
+            drop(mapping);
+            expected[..12].copy_from_slice(b"still mapped");
+            assert_eq!(read_all(&*file).unwrap(), expected);
+        }
+    }
+
+    a_file_maps_only_as_far_as_it_goes(fs, dir) {
+        fs.create_dir(&dir).unwrap();
+        write(fs, &dir.join("a"), &[7; 100]);
+        assert!(fs.map(&dir.join("a"), 101).unwrap().is_none());
+        assert!(fs.map(&dir.join("a"), 0).unwrap().is_none());
     }
 
     rename_replaces_its_target(fs, dir) {
@@ -184,6 +266,17 @@ on_both! {
 #[test]
 fn both_are_shared_as_options_take_them() {
     let _: [Arc<dyn Fs>; 2] = [OsFs::shared(), SimFs::new().shared()];
+}
+
+#[test]
+fn files_in_memory_are_mapped() {
+    let memory = Path::new("/dev/shm");
+    if cfg!(target_os = "linux") && memory.is_dir() {
+        let dir = tempfile::tempdir_in(memory).unwrap();
+        write(&OsFs, &dir.path().join("a"), &[7; 5_000]);
+        let mapping = OsFs.map(&dir.path().join("a"), 5_000).unwrap().expect("MMAP-1");
+        assert_eq!(load(&*mapping, 0..5_000), [7; 5_000]);
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Bugs that were there once. Each test tells the story; none may come back.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use stratalog::fs::{Fault, FaultKind, File, Fs, Lock, On, Op, SimFs};
+use stratalog::fs::{Fault, FaultKind, File, Fs, Lock, Mapping, On, Op, SimFs};
 use stratalog::{Db, Durability, Error, RecoveryMode, Result, WriteOptions};
 
 use crate::common::{DIR, collect, tiny, tiny_and_steady};
@@ -41,6 +42,13 @@ impl File for StuckFile {
         }
         Err(Error::io("write", self.path(), std::io::Error::other("on purpose")))
     }
+    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write_at(&bytes, offset)
+    }
+    fn allocate(&self, len: u64) -> Result<()> {
+        self.0.allocate(len)
+    }
     fn len(&self) -> Result<u64> {
         self.0.len()
     }
@@ -55,6 +63,13 @@ impl Fs for Stuck {
     }
     fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
         self.sim.open(path)
+    }
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
+        Ok(Arc::new(StuckFile(self.sim.open_write(path)?, self.clone())))
+    }
+    fn map(&self, _: &Path, _: usize) -> Result<Option<Box<dyn Mapping>>> {
+        // Every write is to be a call.
+        Ok(None)
     }
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.sim.rename(from, to)

@@ -1,15 +1,16 @@
 //! The calls of [`Fs`], [`File`] and [`Lock`]: each is counted, meets the power and the faults, and
 //! then the disk.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::Ino;
 use super::disk::plain;
 use super::fault::{eio, refuse};
+use super::mapping::SimMapping;
 use super::{FaultKind, Machine, Op, SimFs, SimRng};
-use crate::fs::{File, Fs, Lock};
+use crate::fs::{File, Fs, Lock, Mapping};
 use crate::{Error, Result};
 
 impl SimFs {
@@ -31,10 +32,13 @@ impl SimFs {
                 machine = self.0.lock();
                 machine.check_power()?;
             }
-            let value = body(&mut machine, fault)?;
+            let value = body(&mut machine, fault);
+            machine.note_power_cut();
+            // A mapping in `value` locks the machine when it drops.
+            drop(machine);
             match fault {
-                Some(FaultKind::EioAfter) => Err(eio()),
-                _ => Ok(value),
+                Some(FaultKind::EioAfter) => value.and(Err(eio())),
+                _ => value,
             }
         };
         run().map_err(|e| Error::io(op.name(), path, e))
@@ -71,6 +75,24 @@ impl Fs for SimFs {
         self.simple(Op::Open, path, |machine| {
             let ino = machine.disk.find(path)?;
             Ok(self.handle(machine, ino, path))
+        })
+    }
+
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.open(path)
+    }
+
+    fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {
+        self.simple(Op::Map, path, |machine| {
+            let ino = machine.disk.find(path)?;
+            let inode = machine.disk.inode_mut(ino);
+            // loom's atomics are no plain memory.
+            if !machine.maps || cfg!(loom) {
+                return Ok(None);
+            }
+            let (fs, _open) = (self.clone(), inode.handle());
+            let mapping = |memory| Box::new(SimMapping { fs, ino, memory, _open }) as Box<_>;
+            Ok(inode.map(len).map(mapping))
         })
     }
 
@@ -168,6 +190,15 @@ impl File for SimFile {
             refuse(fault)?;
             machine.write_at(self.ino, buf, offset)
         })
+    }
+
+    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write_at(&bytes, offset)
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        self.fs.simple(Op::Allocate, &self.path, |machine| machine.disk.allocate(self.ino, len))
     }
 
     fn len(&self) -> Result<u64> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 #[expect(missing_docs, reason = "each is the call of its name")]
 pub enum Op {
     Create,
+    /// Also an [`open_write`](crate::fs::Fs::open_write).
     Open,
+    Map,
     Rename,
     Remove,
     List,
@@ -20,7 +22,9 @@ pub enum Op {
     /// A lock file that is absent is an [`Op::Create`] besides.
     Lock,
     Read,
+    /// Also a [`write_parts_at`](crate::fs::File::write_parts_at), which is one call.
     Write,
+    Allocate,
     Len,
     Sync,
 }
@@ -29,7 +33,7 @@ impl Op {
     /// Whether the call changes files or names, or makes changes durable. These are counted by
     /// [`SimFs::ops`](super::SimFs::ops).
     pub fn is_mutating(self) -> bool {
-        !matches!(self, Op::Open | Op::List | Op::Lock | Op::Read | Op::Len)
+        !matches!(self, Op::Open | Op::Map | Op::List | Op::Lock | Op::Read | Op::Len)
     }
 
     /// As errors name it.
@@ -37,6 +41,7 @@ impl Op {
         match self {
             Op::Create => "create",
             Op::Open => "open",
+            Op::Map => "map",
             Op::Rename => "rename",
             Op::Remove => "remove",
             Op::List => "list",
@@ -45,6 +50,7 @@ impl Op {
             Op::Lock => "lock",
             Op::Read => "read",
             Op::Write => "write",
+            Op::Allocate => "allocate",
             Op::Len => "stat",
             Op::Sync => "sync",
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// The pieces, aligned to `size`, of the `len` bytes at `offset`: each with its index in the file and
 /// its range in the bytes.
@@ -31,6 +31,11 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// A page that is there and is not known to be zeros.
+    pub(super) fn page(&self, index: usize) -> Option<&[u8; PAGE]> {
+        self.pages.get(index)?.as_deref()
     }
 
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> usize {

@@ -1,11 +1,16 @@
 //! One file: what its readers see, what is surely on the disk, and the writes in between.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::SimRng;
 use super::crash::{Fate, Survival};
-use super::image::{Image, pieces};
+use super::image::{Image, PAGE, pieces};
+use super::mapping::Memory;
+
+/// Zeros that an allocation appends come in writes of this size, which share their bytes.
+const ZEROS: u64 = 1 << 20;
 
 #[derive(Clone)]
 struct Write {
@@ -42,6 +47,9 @@ pub(super) struct Inode {
     doubtful: Vec<Write>,
     /// Shared with every open handle, so that the count tells whether there are any.
     handles: Arc<()>,
+    /// While the file is mapped. Its bytes go before those of the cache, which gets them when that
+    /// matters (SIM-7).
+    mapped: Option<Arc<Memory>>,
 }
 
 impl Inode {
@@ -49,12 +57,12 @@ impl Inode {
         Inode { cache: Arc::clone(&image), disk: image, ..Inode::default() }
     }
 
-    /// The same file without its handles, which belong to a process that is no more.
+    /// The same file without its handles and mapping, which belong to a process that is no more.
     pub(super) fn orphan(&self) -> Inode {
-        Inode { handles: Arc::default(), ..self.clone() }
+        Inode { handles: Arc::default(), ..self.unmapped() }
     }
 
-    /// Makes `image` the durable contents, under the handles that there are.
+    /// Makes `image` the durable contents, under the handles that there are. A mapping is cut off.
     pub(super) fn replace(&mut self, image: Arc<Image>) {
         *self = Inode { handles: self.handle(), ..Inode::new(image) };
     }
@@ -72,15 +80,103 @@ impl Inode {
     }
 
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> usize {
-        self.cache.read_at(buf, offset)
+        let read = self.cache.read_at(buf, offset);
+        if let Some(memory) = &self.mapped {
+            memory.read_at(&mut buf[..read], offset);
+        }
+        read
     }
 
     pub(super) fn write_at(&mut self, buf: &[u8], offset: u64) {
+        // A page that was stored to before is not written back without those stores.
+        self.absorb(offset..offset + buf.len() as u64);
+        self.record(buf, offset);
+        if let Some(memory) = &self.mapped {
+            memory.write_at(buf, offset);
+        }
+    }
+
+    pub(super) fn allocate(&mut self, len: u64) {
+        let (mut at, cache) = (self.cache.len(), Arc::make_mut(&mut self.cache));
+        let zeros: Arc<[u8]> = vec![0; ZEROS.min(len.saturating_sub(at)) as usize].into();
+        while at < len {
+            let data = match len - at {
+                ZEROS.. => Arc::clone(&zeros),
+                rest => zeros[..rest as usize].into(),
+            };
+            let end = at + data.len() as u64;
+            self.dirty.push(Write { offset: at, data });
+            cache.set_len(end);
+            at = end;
+        }
+    }
+
+    /// The memory of the first `len` bytes; that of the mapping there is, if it reaches so far.
+    pub(super) fn map(&mut self, len: usize) -> Option<Arc<Memory>> {
+        if len == 0 || self.len() < len as u64 {
+            return None;
+        }
+        let memory = match &self.mapped {
+            Some(memory) if memory.len() < len => return None,
+            Some(memory) => Arc::clone(memory),
+            None => {
+                let mut bytes = vec![0; len];
+                self.cache.read_at(&mut bytes, 0);
+                Arc::new(Memory::new(&bytes))
+            }
+        };
+        self.mapped = Some(Arc::clone(&memory));
+        Some(memory)
+    }
+
+    /// One of the mappings that have this memory is about to end.
+    pub(super) fn drop_mapping(&mut self, memory: &Arc<Memory>) {
+        let is_ours = self.mapped.as_ref().is_some_and(|mapped| Arc::ptr_eq(mapped, memory));
+        // Held here and by the mapping itself: it is the last one.
+        if is_ours && Arc::strong_count(memory) == 2 {
+            self.unmap();
+        }
+    }
+
+    /// Leaves the file as the mapping has it; later stores do not reach it.
+    pub(super) fn unmap(&mut self) {
+        self.absorb(0..u64::MAX);
+        self.mapped = None;
+    }
+
+    fn unmapped(&self) -> Inode {
+        let mut inode = self.clone();
+        inode.unmap();
+        inode
+    }
+
+    /// Makes writes of what has been stored to the pages of the mapping that overlap `range`.
+    fn absorb(&mut self, range: Range<u64>) {
+        let Some(memory) = self.mapped.clone() else { return };
+        let page_bytes = PAGE as u64;
+        let end = range.end.min(memory.len() as u64);
+        let (mut old, mut new) = ([0; PAGE], [0; PAGE]);
+        for offset in (range.start / page_bytes * page_bytes..end).step_by(PAGE) {
+            let index = (offset / page_bytes) as usize;
+            if memory.has_page(index, self.cache.page(index)) {
+                continue;
+            }
+            self.cache.read_at(&mut old, offset);
+            let len = memory.read_at(&mut new, offset);
+            let differs = |at: &usize| old[*at] != new[*at];
+            if let (Some(first), Some(last)) = ((0..len).find(differs), (0..len).rfind(differs)) {
+                self.record(&new[first..=last], offset + first as u64);
+            }
+        }
+    }
+
+    fn record(&mut self, buf: &[u8], offset: u64) {
         Arc::make_mut(&mut self.cache).write_at(buf, offset);
         self.dirty.push(Write { offset, data: buf.into() });
     }
 
     pub(super) fn sync(&mut self) {
+        self.absorb(0..u64::MAX);
         let disk = Arc::make_mut(&mut self.disk);
         if self.doubtful.is_empty() {
             for write in self.dirty.drain(..) {
@@ -96,21 +192,31 @@ impl Inode {
     }
 
     pub(super) fn fail_sync(&mut self) {
+        self.absorb(0..u64::MAX);
         self.doubtful.append(&mut self.dirty);
     }
 
-    /// Changes byte `offset` by `mask` in the cache and on the disk.
+    /// Changes byte `offset` by `mask` in the cache, on the disk and in the mapping.
     pub(super) fn corrupt(&mut self, offset: u64, mask: u8) {
+        self.absorb(offset..offset + 1);
         for image in [&mut self.cache, &mut self.disk] {
             let mut byte = [0];
             if image.read_at(&mut byte, offset) == 1 {
                 Arc::make_mut(image).write_at(&[byte[0] ^ mask], offset);
             }
         }
+        let mut byte = [0];
+        self.cache.read_at(&mut byte, offset);
+        if let Some(memory) = &self.mapped {
+            memory.write_at(&byte, offset);
+        }
     }
 
-    /// What a power cut leaves of the file (SIM-2).
+    /// What a power cut leaves of the file (SIM-2, SIM-7).
     pub(super) fn after_power_cut(&self, fate: Fate, rng: &mut SimRng) -> Arc<Image> {
+        if self.mapped.is_some() {
+            return self.unmapped().after_power_cut(fate, rng);
+        }
         if fate == Fate::Nothing || self.dirty.is_empty() && self.doubtful.is_empty() {
             return Arc::clone(&self.disk);
         }

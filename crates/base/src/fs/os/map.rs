@@ -1,0 +1,64 @@
+//! Files mapped into memory, where no store can find the disk full.
+//!
+//! - MMAP-1: a mapping covers bytes that the file had when it was made. No call of this crate cuts a file
+//!   short, so every byte of the memory stays backed by the file.
+//! - MMAP-2: the memory is one mapping of its own, made by [`map`] and given back by its drop only.
+#![expect(unsafe_code, reason = "maps files; threads share the memory")]
+
+use std::fs::File;
+use std::io::Result;
+use std::ptr;
+
+use rustix::fs::fstatfs;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::fs::Mapping;
+
+/// File systems that write in place what has been written before: ext2/3/4, XFS, tmpfs. Others, such as
+/// Btrfs and ZFS, may need new space for it.
+const IN_PLACE: [u32; 3] = [0xEF53, 0x5846_5342, 0x0102_1994];
+
+#[derive(Debug)]
+struct Mapped {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: MMAP-2: the memory belongs to no thread, and here it is only given back, by one owner.
+unsafe impl Send for Mapped {}
+// SAFETY: a shared `Mapped` gives out its two numbers and reads no memory.
+unsafe impl Sync for Mapped {}
+
+impl Mapping for Mapped {
+    fn as_ptr(&self) -> *mut u8 {
+        self.start
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: MMAP-2: these are the bounds of a mapping, and whoever has the pointer has it from a
+        // borrow that is over.
+        let unmapped = unsafe { munmap(self.start.cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "MMAP-2: {unmapped:?}");
+    }
+}
+
+/// Maps the first `len` bytes of `file`, unless there is danger in it; see [`crate::fs::Fs::map`].
+pub(super) fn map(file: &File, len: usize) -> Result<Option<Box<dyn Mapping>>> {
+    let kind = fstatfs(file)?.f_type as u64 & u64::from(u32::MAX);
+    let in_place = IN_PLACE.iter().any(|known| u64::from(*known) == kind);
+    // MMAP-1
+    if len == 0 || file.metadata()?.len() < len as u64 || !in_place {
+        return Ok(None);
+    }
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::SHARED | MapFlags::POPULATE;
+    // SAFETY: the address is left to the system, so no memory in use is replaced.
+    let start = unsafe { mmap(ptr::null_mut(), len, access, flags, file, 0) }?;
+    Ok(Some(Box::new(Mapped { start: start.cast(), len })))
+}
