@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use stratalog_base::Result;
 use stratalog_base::fs::OsFs;
-use stratalog_wal::frame::{Draft, Frame, Kind};
-use stratalog_wal::{Durability, LogOptions, Recovered, SyncLog, Wal};
+use stratalog_wal::frame::{Draft, Frame, Kind, StreamId};
+use stratalog_wal::{Backend, Durability, Log, LogOptions, Wal};
 
 mod support;
 
 const RECORD: [u8; 128] = [7; 128];
-const LOG_ID: u64 = 1;
+const STREAM: StreamId = StreamId::of(1, 1);
 
 fn frame(c: &mut Criterion) {
     let mut group = c.benchmark_group("wal/frame");
     let encode = |out: &mut Vec<u8>| {
         let parts = [IoSlice::new(black_box(&RECORD))];
         let draft = Draft::new(Kind::Record, &parts).expect("128 bytes are not too long");
-        draft.encode(LOG_ID, 1, out);
+        draft.encode(STREAM, 8, out);
     };
     let mut out = Vec::new();
     group.bench_function("encode", |b| {
@@ -33,34 +33,33 @@ fn frame(c: &mut Criterion) {
     out.clear();
     encode(&mut out);
     group.bench_function("decode", |b| {
-        b.iter(|| Frame::decode(black_box(&out), LOG_ID, 1).expect("it is valid").payload.len());
+        b.iter(|| Frame::decode(black_box(&out), STREAM, 8).expect("it is valid").payload.len());
     });
 }
 
 fn append(c: &mut Criterion) {
     let mut group = c.benchmark_group("wal/append");
-    for class in [Durability::None, Durability::Process] {
-        group.bench_function(format!("{class:?}"), |b| {
+    let classes = [Durability::None, Durability::Process];
+    for (backend, class) in Backend::ALL.into_iter().flat_map(|it| classes.map(|class| (it, class)))
+    {
+        group.bench_function(format!("{backend:?}/{class:?}"), |b| {
             b.iter_custom(|count| {
                 support::in_lots(count, |count| {
                     let dir = tempfile::tempdir().expect("a directory can be made");
-                    appends(dir.path(), class, count).expect("the disk works")
+                    appends(dir.path(), backend, class, count).expect("the disk works")
                 })
             });
         });
     }
 }
 
-fn appends(dir: &Path, class: Durability, count: u64) -> Result<Duration> {
-    let (options, after) = (LogOptions::default(), Recovered::empty(LOG_ID));
-    let log = SyncLog::create(OsFs::shared(), dir, options, &after, 1)?;
+fn appends(dir: &Path, backend: Backend, class: Durability, count: u64) -> Result<Duration> {
+    let options = LogOptions { backend, ..LogOptions::default() };
+    let (log, _) = Log::open(OsFs::shared(), dir, options)?;
     let parts = [IoSlice::new(&RECORD)];
     let start = Instant::now();
     for _ in 0..count {
-        match class {
-            Durability::None => log.reserve(RECORD.len() as u64)?,
-            _ => log.append(&parts, class)?,
-        };
+        log.append(&parts, class)?.wait()?;
     }
     Ok(start.elapsed())
 }

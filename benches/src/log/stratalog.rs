@@ -3,8 +3,9 @@
 //! | class asked for | what an append does | class |
 //! |---|---|---|
 //! | `None` | takes its positions; the record is not logged | `None` |
-//! | `Process`, `Interval` | `append` of that class | the same |
-//! | `Sync` | `append`, then waits until that is durable | `Sync` |
+//! | `Process`, `Interval`, `Sync` | `append` of that class | the same |
+//!
+//! Each append is waited for.
 
 use std::io::IoSlice;
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use stratalog_base::Error;
 use stratalog_base::fs::OsFs;
-use stratalog_wal::{LogOptions, Recovered, RecoveryMode, SyncLog, Wal, recover};
+use stratalog_wal::{LogOptions, RecoveryMode, Wal, recover};
 
 use super::{Access, Durability, Each, Log};
 use crate::Outcome;
@@ -21,19 +22,15 @@ use crate::counting_fs::CountingFs;
 /// How it is used.
 pub const ACCESS: Access = Access { create, replay };
 
-/// Tells the segments of this log from others'; nothing else lies in its directory.
-const LOG_ID: u64 = 1;
-
 struct Stratalog {
-    log: SyncLog,
+    log: stratalog_wal::Log,
     fs: CountingFs,
     class: Durability,
 }
 
 fn create(dir: &Path, class: Durability, _bytes: u64) -> Outcome<Box<dyn Log>> {
     let fs = CountingFs::default();
-    let (options, after) = (LogOptions::default(), Recovered::empty(LOG_ID));
-    let log = SyncLog::create(Arc::new(fs.clone()), dir, options, &after, after.end)?;
+    let (log, _) = stratalog_wal::Log::open(Arc::new(fs.clone()), dir, LogOptions::default())?;
     Ok(Box::new(Stratalog { log, fs, class }))
 }
 
@@ -45,7 +42,7 @@ fn replay(dir: &Path, mut each: Each) -> Outcome<()> {
             Error::Closed
         })
     };
-    let found = recover(&OsFs, dir, 1, RecoveryMode::Strict, &mut on_record);
+    let found = recover(&OsFs, dir, 0, RecoveryMode::Strict, &mut on_record);
     match failed {
         Some(why) => Err(why),
         None if found?.clean_close => Ok(()),
@@ -60,21 +57,13 @@ impl Log for Stratalog {
 
     fn append(&self, record: &[u8]) -> Outcome<()> {
         let parts = [IoSlice::new(record)];
-        match self.class {
-            Durability::None => {
-                self.log.reserve(record.len() as u64)?;
-            }
-            Durability::Process => {
-                self.log.append(&parts, stratalog_wal::Durability::Process)?;
-            }
-            Durability::Interval => {
-                self.log.append(&parts, stratalog_wal::Durability::Interval)?;
-            }
-            Durability::Sync => {
-                let ticket = self.log.append(&parts, stratalog_wal::Durability::Sync)?;
-                self.log.wait_durable(ticket.end)?;
-            }
-        }
+        let class = match self.class {
+            Durability::None => stratalog_wal::Durability::None,
+            Durability::Process => stratalog_wal::Durability::Process,
+            Durability::Interval => stratalog_wal::Durability::Interval,
+            Durability::Sync => stratalog_wal::Durability::Sync,
+        };
+        self.log.append(&parts, class)?.wait()?;
         Ok(())
     }
 

@@ -68,7 +68,11 @@ pub enum Error {
     /// The caller asked for something that cannot be. Nothing was changed.
     #[error("invalid argument: {0}")]
     InvalidArgument(String),
-    /// An earlier write or sync failed, so the log takes no more writes until the store is opened
+    /// A log's queue or ring has no room, and the caller chose not to wait, or has waited long enough.
+    /// Nothing was changed.
+    #[error("the log has no room: its queue is full")]
+    Full,
+    /// An earlier write or sync failed, so the log takes no more writes until it is resumed or opened
     /// anew. Reads go on.
     #[error("writes stopped by an earlier failure: {0}")]
     Poisoned(Arc<Error>),
@@ -97,7 +101,7 @@ impl Error {
     #[must_use]
     pub fn poison(&self) -> Error {
         match self {
-            Error::Poisoned(_) => self.clone(),
+            Error::Poisoned(_) | Error::Closed => self.clone(),
             first => Error::Poisoned(Arc::new(first.clone())),
         }
     }

@@ -1,4 +1,4 @@
-//! Locks, condition variables, atomics, threads and time: the only place where Stratalog chooses
+//! Locks, condition variables, letters, atomics, threads and time: the only place where Stratalog chooses
 //! between `parking_lot` and std for production and loom for model checking (`--cfg loom`).
 //!
 //! Every concurrent part of every crate takes these names from here, so a loom model runs the shipped
@@ -57,6 +57,61 @@ mod imp {
         body: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name(name.to_owned()).spawn(body)
+    }
+
+    /// Locks `mutex`, or gives up at `deadline`.
+    pub fn lock_until<T>(
+        mutex: &Mutex<T>,
+        deadline: Option<super::Instant>,
+    ) -> Option<MutexGuard<'_, T>> {
+        match deadline {
+            None => Some(mutex.lock()),
+            Some(deadline) => mutex.try_lock_until(deadline),
+        }
+    }
+
+    /// Unlocks, and gives the lock to who has waited longest, if anybody waits.
+    pub fn unlock_fair<T>(guard: MutexGuard<'_, T>) {
+        MutexGuard::unlock_fair(guard);
+    }
+
+    /// Messages to one thread, which sleeps until one is there. Only the newest is kept.
+    #[derive(Debug)]
+    pub struct Letter<T> {
+        message: Mutex<Option<T>>,
+        reader: std::thread::Thread,
+    }
+
+    impl<T> Letter<T> {
+        /// To the thread that calls this: only it may receive.
+        pub fn to_this_thread() -> Self {
+            Letter { message: Mutex::new(None), reader: std::thread::current() }
+        }
+        pub fn send(&self, message: T) {
+            *self.message.lock() = Some(message);
+            self.reader.unpark();
+        }
+        pub fn receive(&self) -> T {
+            loop {
+                if let Some(message) = self.message.lock().take() {
+                    return message;
+                }
+                std::thread::park();
+            }
+        }
+        /// `None` if nothing came until `deadline`; something may still come then.
+        pub fn receive_until(&self, deadline: super::Instant) -> Option<T> {
+            loop {
+                if let Some(message) = self.message.lock().take() {
+                    return Some(message);
+                }
+                let left = deadline.saturating_duration_since(super::Instant::now());
+                if left.is_zero() {
+                    return None;
+                }
+                std::thread::park_timeout(left);
+            }
+        }
     }
 
     /// Memory that several threads reach under a protocol of their own.
@@ -153,6 +208,48 @@ mod imp {
         }
     }
 
+    pub fn lock_until<T>(
+        mutex: &Mutex<T>,
+        _deadline: Option<super::Instant>,
+    ) -> Option<MutexGuard<'_, T>> {
+        Some(mutex.lock())
+    }
+
+    pub fn unlock_fair<T>(guard: MutexGuard<'_, T>) {
+        drop(guard);
+    }
+
+    /// A lock and a condition variable: loom loses the token of `unpark` when its thread blocks on
+    /// something else.
+    #[derive(Debug)]
+    pub struct Letter<T> {
+        message: Mutex<Option<T>>,
+        sent: Condvar,
+    }
+
+    impl<T> Letter<T> {
+        pub fn to_this_thread() -> Self {
+            Letter { message: Mutex::new(None), sent: Condvar::new() }
+        }
+        pub fn send(&self, message: T) {
+            *self.message.lock() = Some(message);
+            self.sent.notify_one();
+        }
+        pub fn receive(&self) -> T {
+            let mut message = self.message.lock();
+            loop {
+                match message.take() {
+                    Some(message) => return message,
+                    None => message = self.sent.wait(message),
+                }
+            }
+        }
+        /// Time does not pass in a model: the deadline is over whenever this looks.
+        pub fn receive_until(&self, _deadline: super::Instant) -> Option<T> {
+            self.message.lock().take()
+        }
+    }
+
     pub fn spawn(
         _name: &str,
         body: impl FnOnce() + Send + 'static,
@@ -163,6 +260,7 @@ mod imp {
 
 pub use imp::*;
 
+pub use std::sync::OnceLock;
 pub use std::thread::{panicking, sleep};
 
 /// Monotonic time. The wall clock never decides what is stored, ordered or deleted.

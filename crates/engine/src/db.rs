@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stratalog_base::sync::{JoinHandle, Mutex};
 use stratalog_base::{Result, SeqNo, Slice};
-use stratalog_wal::{Durability, Ticket, Wal};
+use stratalog_wal::{Durability, Place, Wal};
 
 use crate::store::Store;
 use crate::{Batch, CheckReport, Iter, Options, RecoveryReport, Snapshot, Stats, WriteOptions};
@@ -57,14 +57,14 @@ impl Shared {
 #[derive(Debug)]
 pub struct Commit<'a> {
     store: &'a Store,
-    ticket: Ticket,
+    place: Place,
     durability: Durability,
 }
 
 impl Commit<'_> {
     /// The sequence number of the write's first entry: its place in history.
     pub fn seq(&self) -> SeqNo {
-        self.ticket.position
+        self.place.position
     }
 
     /// Waits until the write survives a power cut, and makes it so if nobody else does.
@@ -75,7 +75,7 @@ impl Commit<'_> {
     pub fn wait_durable(&self) -> Result<()> {
         match self.durability {
             Durability::None => self.store.sync(),
-            _ => self.store.log.wait_durable(self.ticket.end),
+            _ => self.store.log.wait(self.place.end, Durability::Sync, None).map(|_| ()),
         }
     }
 }
@@ -158,8 +158,8 @@ impl Db {
     pub fn write(&self, batch: &Batch, options: &WriteOptions) -> Result<Commit<'_>> {
         let store = self.store();
         let durability = options.durability.unwrap_or(store.options.durability);
-        let ticket = store.commit(batch, durability)?;
-        Ok(Commit { store, ticket, durability })
+        let place = store.commit(batch, durability)?;
+        Ok(Commit { store, place, durability })
     }
 
     /// The value of `key`. Not copied: it pins the block or memtable that holds it.

@@ -27,7 +27,7 @@ use stratalog_base::{Error, Result};
 use stratalog_compaction::{Numbers, Policy, Shape, Version, VersionEdit};
 use stratalog_memtable::Memtable;
 use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
-use stratalog_wal::{LogOptions, Recovered, SyncLog, Wal};
+use stratalog_wal::{Log, LogOptions, Recovered, Wal};
 
 use crate::file_name::{self, LOCK, MANIFEST, MANIFEST_TMP};
 use crate::manifest::{self, Manifest};
@@ -73,7 +73,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
 
     // RECOVERY-2: a fresh segment and, above, a fresh manifest.
     let log_options = LogOptions { interval: options.sync_interval, ..LogOptions::default() };
-    let log = SyncLog::create(fs.clone(), dir, log_options, &recovered, start)?;
+    let log = Log::create(fs.clone(), dir, log_options, &recovered, start)?;
     let numbers = Numbers { log_start: Some(start), ..Numbers::default() };
     manifest.append(&VersionEdit { numbers, ..VersionEdit::default() })?;
     log.truncate_before(start)?;

@@ -7,14 +7,11 @@ use stratalog_base::{Error, KeyRef, Result, SeqNo};
 use stratalog_compaction::{Numbers, Output, Retain, VersionEdit, write_tables};
 use stratalog_memtable::Memtable;
 use stratalog_sstable::TableOptions;
-use stratalog_wal::{Recovered, RecoveryMode, recover};
+use stratalog_wal::{FIRST_POSITION, Recovered, RecoveryMode, recover};
 
 use crate::batch::entries;
 use crate::options::Options;
 use crate::table_file::NewTables;
-
-/// The position of a store's first write; 0 is before all of them.
-const FIRST_POSITION: SeqNo = 1;
 
 /// What a replay found and wrote.
 pub(crate) struct Replayed {

@@ -29,7 +29,7 @@ use stratalog_base::{Error, Result, SeqNo};
 use stratalog_compaction::{LEVELS, Numbers, Policy, Readable, Shape, VersionEdit};
 use stratalog_memtable::Memtable;
 use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
-use stratalog_wal::{SyncLog, Wal};
+use stratalog_wal::{Log, Wal};
 
 use crate::file_name;
 use crate::manifest::{self, Manifest};
@@ -60,7 +60,7 @@ pub(crate) struct Store {
     pub view: Pinned<View>,
 
     // Each takes care of itself.
-    pub log: SyncLog,
+    pub log: Log,
     pub visible: Visible,
     pub snapshots: Snapshots,
     pub cache: Arc<BlockCache>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stratalog_base::sync::{Ordering, RwLockReadGuard};
 use stratalog_base::{KeyRef, Result, SeqNo};
 use stratalog_memtable::Memtable;
-use stratalog_wal::{Durability, Ticket, Wal};
+use stratalog_wal::{Durability, Place, Wal};
 
 use crate::batch::{Batch, entries};
 use crate::store::Store;
@@ -23,12 +23,12 @@ const LEVEL0_TABLES_STOP: usize = 20;
 /// A writer's turn to become visible.
 struct Turn<'a> {
     visible: &'a Visible,
-    ticket: Ticket,
+    place: Place,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.visible.publish(self.ticket.start, self.ticket.end);
+        self.visible.publish(self.place.start, self.place.end);
     }
 }
 
@@ -40,31 +40,34 @@ impl Store {
     /// If there is no room and none can be made, or of the log. Then nothing was applied, except that
     /// after a failed **sync** the write is visible without being durable; the log takes no more
     /// writes from then on.
-    pub fn commit(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
+    pub fn commit(&self, batch: &Batch, durability: Durability) -> Result<Place> {
         self.check_open()?;
         let payload = batch.payload()?;
-        let ticket = {
+        let place = {
             let active = self.active_with_room()?;
-            let ticket = match durability {
+            let place = match durability {
                 Durability::None => {
                     self.unlogged.store(true, Ordering::Relaxed);
                     self.log.reserve(batch.len() as u64)?
                 }
-                _ => self.log.enqueue(&[IoSlice::new(payload)])?,
+                _ => self.log.append(&[IoSlice::new(payload)], durability)?.place(),
             };
             // Publishes when it drops, however this ends: others may wait behind it.
-            let _turn = Turn { visible: &self.visible, ticket };
-            self.log.wait_logged(&ticket, durability)?;
-            for (seq, entry) in (ticket.position..).zip(entries(payload)) {
+            let _turn = Turn { visible: &self.visible, place };
+            // Durable is waited for below, once the write is visible.
+            let logged =
+                if durability == Durability::Sync { Durability::Process } else { durability };
+            self.log.wait(place.end, logged, None)?;
+            for (seq, entry) in (place.position..).zip(entries(payload)) {
                 let entry = entry.expect("a batch holds what it encoded");
                 active.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
             }
-            ticket // STORE-2: what drops here, drops in reverse order: the turn, then `active`.
+            place // STORE-2: what drops here, drops in reverse order: the turn, then `active`.
         };
         if durability == Durability::Sync {
-            self.log.wait_durable(ticket.end)?;
+            self.log.wait(place.end, durability, None)?;
         }
-        Ok(ticket)
+        Ok(place)
     }
 
     /// The active memtable, held against being sealed, once it is below its size.

@@ -1,17 +1,17 @@
-//! The alarm: tells the background thread when a sync is due.
+//! The alarm: tells a background thread when there is something to do.
 //!
 //! Raising it costs one atomic operation if it is raised already. Nothing wakes while it is not.
 //!
 //! # Invariants
-//! - ALARM-1: after [`Alarm::raise`], [`Alarm::wait`] returns `true` once more, and what the raiser
-//!   did before is visible to the waiter then.
+//! - ALARM-1: after [`Alarm::raise`], [`Alarm::wait`] returns [`Wake::Raised`] once more, and what the
+//!   raiser did before is visible to the waiter then.
 //! - ALARM-2: the time runs from the first raise, so a trickle of them cannot put it off.
 
 use std::time::Duration;
 
-use stratalog_base::sync::{AtomicU8, Condvar, Instant, Mutex, Ordering};
+use stratalog_base::sync::{AtomicU8, Condvar, Instant, Mutex, Ordering, fence};
 
-/// How soon a sync is wanted.
+/// How soon it is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Urgency {
@@ -19,6 +19,17 @@ pub enum Urgency {
     Soon = 1,
     /// At once.
     Now = 2,
+}
+
+/// Why [`Alarm::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A raise is due.
+    Raised,
+    /// The deadline has passed.
+    Deadline,
+    /// The alarm was stopped.
+    Stopped,
 }
 
 const CALM: u8 = 0;
@@ -56,6 +67,17 @@ impl Alarm {
         }
     }
 
+    /// The same, at the price of a load if it is raised already, for callers with a `fence(SeqCst)`
+    /// between what the waiter is to see and this call.
+    #[inline]
+    pub fn raise_after_fence(&self, urgency: Urgency) {
+        // Pairs with the fence in `wait`: if we still see the alarm raised, the waiter's reset comes
+        // after our fence, and so does what it looks at then.
+        if self.raised.load(Ordering::Relaxed) < urgency as u8 {
+            self.raise(urgency);
+        }
+    }
+
     #[cold]
     fn arm(&self, urgency: Urgency) {
         let now = Instant::now();
@@ -74,23 +96,27 @@ impl Alarm {
         self.changed.notify_one();
     }
 
-    /// Blocks until a raise is due and resets the alarm, or returns `false` once it is stopped. For
-    /// one waiter.
-    pub fn wait(&self) -> bool {
+    /// Blocks until a raise is due, which resets the alarm, or until `deadline`, or until it is
+    /// stopped. For one waiter.
+    pub fn wait(&self, deadline: Option<Instant>) -> Wake {
         let mut plan = self.plan.lock();
         loop {
             if plan.stopped {
-                return false;
+                return Wake::Stopped;
             }
-            let left = plan.due.map(|due| due.saturating_duration_since(Instant::now()));
-            plan = match left {
+            let now = Instant::now();
+            if plan.due.is_some_and(|due| due <= now) {
+                plan.due = None;
+                self.raised.swap(CALM, Ordering::AcqRel);
+                fence(Ordering::SeqCst);
+                return Wake::Raised;
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Wake::Deadline;
+            }
+            plan = match plan.due.into_iter().chain(deadline).min() {
                 None => self.changed.wait(plan),
-                Some(Duration::ZERO) => {
-                    plan.due = None;
-                    self.raised.swap(CALM, Ordering::AcqRel);
-                    return true;
-                }
-                Some(left) => self.changed.wait_timeout(plan, left).0,
+                Some(until) => self.changed.wait_timeout(plan, until - now).0,
             };
         }
     }

@@ -4,75 +4,120 @@
 //! number at once. The stream is cut into segment files; a record lies whole in one of them.
 //!
 //! # What survives what
-//! | class | acknowledged when | survives the death of the process | survives a power cut |
+//! | class | done when | survives the death of the process | survives a power cut |
 //! |---|---|---|---|
 //! | [`Durability::None`] | it has a position | no | no |
 //! | [`Durability::Process`] | it and all before it is in the page cache | yes | a prefix |
 //! | [`Durability::Interval`] | the same, and a background sync is due | yes | all but the last interval |
-//! | [`Durability::Sync`] | [`Wal::wait_durable`] returned | yes | yes |
+//! | [`Durability::Sync`] | it and all before it was synced | yes | yes |
 //!
-//! After a power cut the log is always a prefix of what was appended. The first write or sync that
-//! fails ends the log: whoever waits is told, nothing is retried, nothing more is acknowledged.
+//! An append returns a [`Ticket`] at once; the promise holds when that is done: [`Ticket::wait`] blocks,
+//! `ticket.await` does not, [`Ticket::then`] calls back. After a power cut the log is always a prefix of
+//! what was appended. The first write or sync that fails stops the log: whoever waits is told, nothing
+//! is retried, nothing more is acknowledged, until [`Log::resume`] goes on in fresh files.
 //!
 //! Checksums find accidents, not forgers.
+//!
+//! # Who writes
+//! | [`Backend`] | `append` costs | a record of class `Process` | choose it for |
+//! |---|---|---|---|
+//! | [`Backend::Sync`] | a lock and a copy | is written by its caller, in a group | few threads, or every record waited for |
+//! | [`Backend::SyncThread`] | the same | the same, or by the thread, whoever is first | records that nobody waits for |
+//! | [`Backend::LockFree`] | an atomic operation and a copy | is safe once copied, if the ring is mapped | the most records |
 //!
 //! # The files
 //! | module | holds |
 //! |---|---|
-//! | [`frame`], [`segment`] | the formats |
-//! | [`scan`], [`recovery`] | reading: one segment, purely; the whole log |
-//! | [`group`] | group commit, which knows nothing of files |
-//! | [`queue`], [`alarm`] | frames that wait to be written; when the background thread syncs |
-//! | [`sync_log`] | the log itself |
+//! | [`frame`], [`segment`], [`ring_file`] | the formats |
+//! | [`scan`], [`recovery`], [`carry`] | reading: one segment, purely; the whole log; what to begin anew with |
+//! | [`group`], [`waiters`] | group commit, which knows nothing of files; who waits for it |
+//! | [`queue`], [`ring`] | frames that wait to be written: under a lock; without |
+//! | [`files`] | the segments being written, and those made ahead |
+//! | [`mod@core`], [`lifecycle`] | a record's way to the disk; what happens to a log as a whole |
+//! | [`background`], [`alarm`] | the threads; what wakes them |
+//! | [`log`], [`ticket`], [`reader`], [`options`] | the public face |
+//! | [`stats`], [`histogram`], [`alerts`], [`tally`] | what is counted and told |
 //!
 //! ```
 //! use std::{io::IoSlice, path::Path, sync::Arc};
 //! use stratalog_base::fs::SimFs;
-//! use stratalog_wal::{Durability, LogOptions, Recovered, RecoveryMode, SyncLog, Wal, recover};
+//! use stratalog_wal::{Durability, Log, LogOptions, RecoveryMode, Wal, recover};
 //!
 //! let (fs, dir) = (Arc::new(SimFs::new()), Path::new(""));
-//! let log = SyncLog::create(fs.clone(), dir, LogOptions::default(), &Recovered::empty(7), 1)?;
+//! let (log, _) = Log::open(fs.clone(), dir, LogOptions::default())?;
 //! let ticket = log.append(&[IoSlice::new(b"hello, "), IoSlice::new(b"log")], Durability::Sync)?;
-//! log.wait_durable(ticket.end)?;
+//! let place = ticket.wait()?;
 //!
 //! let after_power_cut = fs.crash(42);
 //! let mut records = Vec::new();
-//! let found = recover(&after_power_cut, dir, 1, RecoveryMode::TornTail, &mut |position, record| {
+//! let found = recover(&after_power_cut, dir, 0, RecoveryMode::TornTail, &mut |position, record| {
 //!     records.push((position, record.to_vec()));
 //!     Ok(())
 //! })?;
-//! assert_eq!(records, [(ticket.position, b"hello, log".to_vec())]);
-//! assert_eq!(found.end, ticket.end);
+//! assert_eq!(records, [(place.position, b"hello, log".to_vec())]);
+//! assert_eq!(found.end, place.end);
 //! # Ok::<(), stratalog_base::Error>(())
 //! ```
 
 use std::fmt::Debug;
 use std::io::IoSlice;
-use std::time::Duration;
 
-use stratalog_base::{Error, Result};
+use stratalog_base::Result;
+use stratalog_base::sync::Instant;
 
 #[doc(hidden)]
 pub mod alarm;
+pub mod alerts;
+mod background;
+mod carry;
+mod core;
+mod files;
 #[doc(hidden)]
 pub mod frame;
 #[doc(hidden)]
 pub mod group;
+pub mod histogram;
+mod lifecycle;
+pub mod log;
+pub mod options;
 #[doc(hidden)]
 pub mod queue;
+#[doc(hidden)]
+pub mod reached;
+pub mod reader;
 pub mod recovery;
+#[doc(hidden)]
+pub mod ring;
+#[doc(hidden)]
+pub mod ring_file;
 #[doc(hidden)]
 pub mod scan;
 #[doc(hidden)]
 pub mod segment;
-pub mod sync_log;
+mod spin;
+pub mod stats;
+mod tally;
+pub mod ticket;
+#[doc(hidden)]
+pub mod waiters;
 
-pub use recovery::{Dropped, Recovered, RecoveryMode, SegmentEnd, recover};
-pub use sync_log::SyncLog;
+pub use alerts::{Alert, AlertListener, AlertThresholds};
+pub use log::Log;
+pub use options::{Archive, Backend, LogOptions, Overflow, Retention};
+pub use reader::{Reader, Record};
+pub use recovery::{
+    Dropped, FIRST_POSITION, Progress, Recovered, RecoveryMode, SegmentEnd, recover,
+    recover_with_progress,
+};
+pub use stats::{Health, LogStats};
+pub use ticket::Ticket;
 
-/// A byte offset in the stream of frames, at least 1. A record's position is the sequence number of
-/// its first entry; its frame is longer than it has entries.
+/// A byte offset in the stream of frames, a multiple of 8 and at least [`FIRST_POSITION`]. A record's
+/// position is the sequence number of its first entry; its frame is longer than it has entries.
 pub type Position = u64;
+
+/// Called once, with how it ended.
+pub type Callback = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// What a record survives once it is acknowledged; see the crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,14 +132,15 @@ pub enum Durability {
     Sync,
 }
 
-/// The place of a record. Each ticket starts where the one before ended.
+/// The place of a record, or of several in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// The end of the ticket before; marks that the log itself writes lie between here and `position`.
+pub struct Place {
+    /// The end of what came before; marks that the log itself writes may lie between here and
+    /// `position`, and before `start`.
     pub start: Position,
-    /// The record's own position.
+    /// The (first) record's own position.
     pub position: Position,
-    /// One past the record.
+    /// One past the (last) record.
     pub end: Position,
 }
 
@@ -115,55 +161,58 @@ pub struct Watermarks {
 /// [`stratalog_base::Error::Poisoned`] after a write or sync has failed, and
 /// [`stratalog_base::Error::Closed`] after [`Wal::close`].
 pub trait Wal: Send + Sync + Debug {
-    /// Gives one record, the parts in a row, its place. It is written by [`Wal::wait_logged`], for
-    /// this ticket or a later one, and not acknowledged before.
+    /// Gives one record, the parts in a row, its place. It is not acknowledged before the ticket is
+    /// done. One of class [`Durability::None`] only takes positions, as [`Wal::reserve`] does.
     ///
     /// # Errors
-    /// [`stratalog_base::Error::InvalidArgument`] for more than 4 GiB; nothing has changed.
-    fn enqueue(&self, parts: &[IoSlice<'_>]) -> Result<Ticket>;
+    /// [`stratalog_base::Error::InvalidArgument`] for more than 4 GiB - 20 B, and
+    /// [`stratalog_base::Error::Full`] if there is no room and the log does not wait for it; nothing
+    /// has changed.
+    fn append(&self, parts: &[IoSlice<'_>], durability: Durability) -> Result<Ticket<'_>>;
 
-    /// Returns once the record of `ticket` and all before it survive the death of the process. For
-    /// [`Durability::Interval`] a background sync follows; for [`Durability::Sync`] call
-    /// [`Wal::wait_durable`] with the ticket's end; for [`Durability::None`] it returns at once.
+    /// Gives several records places in a row, with no other caller's in between; their positions go to
+    /// `positions`. Each is a record of its own: after a crash a part of them may be there. The ticket is
+    /// that of the last one.
     ///
     /// # Errors
-    /// [`stratalog_base::Error::NoSpace`] or [`stratalog_base::Error::Io`] if the group's write or a
-    /// new segment failed; recovery may or may not find the record, and the log is poisoned.
-    fn wait_logged(&self, ticket: &Ticket, durability: Durability) -> Result<()>;
-
-    /// [`Wal::enqueue`] and [`Wal::wait_logged`] in one.
-    ///
-    /// # Errors
-    /// Of both; and [`stratalog_base::Error::InvalidArgument`] for [`Durability::None`], which has no
-    /// record: see [`Wal::reserve`].
-    fn append(&self, parts: &[IoSlice<'_>], durability: Durability) -> Result<Ticket> {
-        if durability == Durability::None {
-            return Err(Error::InvalidArgument("a record of class None is not logged".into()));
-        }
-        let ticket = self.enqueue(parts)?;
-        self.wait_logged(&ticket, durability)?;
-        Ok(ticket)
-    }
+    /// As [`Wal::append`]; [`stratalog_base::Error::InvalidArgument`] for [`Durability::None`].
+    fn append_batch(
+        &self,
+        records: &[&[u8]],
+        durability: Durability,
+        positions: &mut Vec<Position>,
+    ) -> Result<Ticket<'_>>;
 
     /// Takes at least `len` positions for a write that is not logged. Reaches the file with a later
     /// append, so it does not fail because of I/O.
     ///
     /// # Errors
     /// [`stratalog_base::Error::InvalidArgument`] if `len` exceeds 2³² - 1.
-    fn reserve(&self, len: u64) -> Result<Ticket>;
+    fn reserve(&self, len: u64) -> Result<Place>;
 
-    /// Returns once all below `end` survives a power cut. Callers that wait at the same time share
-    /// syncs.
+    /// Returns `true` once all below `end` survives what `durability` says, or `false` at `deadline`.
+    /// Callers that wait at the same time share writes and syncs.
     ///
     /// # Errors
     /// - [`stratalog_base::Error::InvalidArgument`] if `end` is beyond the last ticket.
-    /// - [`stratalog_base::Error::Io`] if the sync failed; what survives a power cut is unknown then.
-    fn wait_durable(&self, end: Position) -> Result<()>;
+    /// - [`stratalog_base::Error::NoSpace`] or [`stratalog_base::Error::Io`] if the write, the sync or a
+    ///   new segment failed: recovery may or may not find the record, and the log is poisoned.
+    fn wait(
+        &self,
+        end: Position,
+        durability: Durability,
+        deadline: Option<Instant>,
+    ) -> Result<bool>;
+
+    /// Calls `then` once all below `end` survives what `durability` says, or with why it will not:
+    /// at once in this thread if that is so already, else in the thread that does the work, or in the
+    /// one that drops the log.
+    fn when(&self, end: Position, durability: Durability, then: Callback);
 
     /// Makes all that has a ticket survive a power cut.
     ///
     /// # Errors
-    /// As [`Wal::wait_durable`].
+    /// As [`Wal::wait`].
     fn sync(&self) -> Result<()>;
 
     /// How far the log has got.
@@ -173,38 +222,20 @@ pub trait Wal: Send + Sync + Debug {
     /// they do not come back after a power cut.
     ///
     /// # Errors
-    /// If a file cannot be removed or the directory not be synced; then some are gone, and the log
-    /// goes on.
+    /// If a file cannot be archived or removed or the directory not be synced; then some are gone, and
+    /// the log goes on.
     fn truncate_before(&self, position: Position) -> Result<()>;
 
-    /// Makes all that has a ticket survive a power cut, marks the log as closed, and ends its thread.
+    /// Reads the records at or above `from`, 0 for all that there are, and those that come.
+    ///
+    /// # Errors
+    /// If the first segment cannot be read.
+    fn reader(&self, from: Position) -> Result<Reader>;
+
+    /// Makes all that has a ticket survive a power cut, marks the log as closed, and ends its threads.
     /// Closing again does nothing.
     ///
     /// # Errors
     /// If a write or sync fails; the log is closed all the same, but recovery will not find it clean.
     fn close(&self) -> Result<()>;
-}
-
-/// How a log is laid out and synced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogOptions {
-    /// A segment that a write would grow beyond this is sealed first, and the next begun: 64 MiB by
-    /// default. Any value works; a group of records that is longer gets a segment of its own.
-    pub segment_bytes: u64,
-    /// How long after a record of class [`Durability::Interval`] the background sync begins: 100 ms by
-    /// default.
-    pub interval: Duration,
-    /// The background sync begins when so many bytes are logged but not durable, so that a new
-    /// segment never has much to wait for: 8 MiB by default.
-    pub sync_every_bytes: u64,
-}
-
-impl Default for LogOptions {
-    fn default() -> LogOptions {
-        LogOptions {
-            segment_bytes: 64 << 20,
-            interval: Duration::from_millis(100),
-            sync_every_bytes: 8 << 20,
-        }
-    }
 }

@@ -4,67 +4,131 @@
 //! - QUEUE-1: frames lie in the buffer in the order of their positions and without a hole, since a
 //!   frame gets its position and its place under the same lock.
 //! - QUEUE-2: what [`Queue::take`] hands out starts where the one before ended.
-//! - QUEUE-3: once stopped, nothing enters but the close mark.
+//! - QUEUE-3: once closed, nothing enters until it is opened again.
+//! - QUEUE-4: what waits or is being written is at most the limit, besides one frame. What is being
+//!   written ends with [`Queue::written`].
 
-use stratalog_base::{Error, Result};
+use crate::frame::{Draft, Kind, PROMISE_BYTES, StreamId, put_promise};
+use crate::{Place, Position};
 
-use crate::frame::{Draft, Kind, PROMISE_BYTES, put_promise};
-use crate::{Position, Ticket};
+/// Why a frame did not enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no room.
+    Full,
+    /// The queue, or ring, is closed.
+    Closed,
+}
 
 /// Frames on their way to the file.
 #[derive(Debug)]
 pub struct Queue {
-    log_id: u64,
+    stream: StreamId,
     frames: Vec<u8>,
+    /// How many records these are.
+    records: usize,
+    /// Records that were handed out and are not written yet.
+    taken_records: usize,
+    /// Where those waiting or being written start.
+    start: Position,
     /// Where the next frame goes.
     end: Position,
     /// What the last mark promised.
     marked: Position,
-    stopped: Option<Error>,
+    records_max: usize,
+    bytes_max: u64,
+    closed: bool,
 }
 
 impl Queue {
-    /// An empty queue whose first frame goes to `start`, below which all is durable.
-    pub fn new(log_id: u64, start: Position) -> Queue {
-        Queue { log_id, frames: Vec::new(), end: start, marked: start, stopped: None }
+    /// An empty queue whose first frame goes to `start`, below which all is durable, for at most so
+    /// many records and bytes.
+    pub fn new(stream: StreamId, start: Position, records_max: usize, bytes_max: u64) -> Queue {
+        Queue {
+            stream,
+            frames: Vec::new(),
+            records: 0,
+            taken_records: 0,
+            start,
+            end: start,
+            marked: start,
+            records_max,
+            bytes_max,
+            closed: false,
+        }
     }
 
     /// Gives `draft` its position. The first frame of a group is preceded by a mark if more has
     /// become durable since the last one.
     ///
     /// # Errors
-    /// Why the queue was stopped.
+    /// [`Refused`]; nothing has changed.
     #[inline]
-    pub fn push(&mut self, draft: &Draft<'_>, durable: Position) -> Result<Ticket> {
-        self.check()?;
+    pub fn push(&mut self, draft: &Draft<'_>, durable: Position) -> Result<Place, Refused> {
+        self.check(1, draft.frame_bytes())?;
         let start = self.end;
         if self.frames.is_empty() && durable > self.marked {
             self.promise(Kind::Mark, durable);
         }
-        let position = self.end; // QUEUE-1
-        draft.encode(self.log_id, position, &mut self.frames);
-        self.end += draft.frame_bytes();
-        Ok(Ticket { start, position, end: self.end })
+        Ok(Place { start, ..self.put(draft) })
     }
 
-    /// Enqueues the close mark. All before must be durable. Returns where it ends.
-    pub fn push_close(&mut self) -> Position {
-        self.promise(Kind::Close, self.end);
-        self.end
+    /// Gives all of `drafts` positions in a row, which go to `positions`.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub fn push_all(
+        &mut self,
+        drafts: &[Draft<'_>],
+        positions: &mut Vec<Position>,
+    ) -> Result<Place, Refused> {
+        self.check(drafts.len(), drafts.iter().map(Draft::frame_bytes).sum())?;
+        let start = self.end;
+        positions.extend(drafts.iter().map(|draft| self.put(draft).position));
+        Ok(Place { start, position: start, end: self.end })
+    }
+
+    #[inline]
+    fn put(&mut self, draft: &Draft<'_>) -> Place {
+        let position = self.end; // QUEUE-1
+        draft.encode(self.stream, position, &mut self.frames);
+        self.end += draft.frame_bytes();
+        self.records += 1;
+        Place { start: position, position, end: self.end }
+    }
+
+    #[inline]
+    fn check(&self, records: usize, bytes: u64) -> Result<(), Refused> {
+        let waiting = self.depth();
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        // QUEUE-4
+        let full =
+            waiting + records > self.records_max || self.end - self.start + bytes > self.bytes_max;
+        if full && waiting > 0 { Err(Refused::Full) } else { Ok(()) }
     }
 
     fn promise(&mut self, kind: Kind, durable: Position) {
-        put_promise(kind, durable, self.log_id, self.end, &mut self.frames);
+        put_promise(kind, durable, self.stream, self.end, &mut self.frames);
         self.marked = durable;
-        self.end += PROMISE_BYTES as u64;
+        self.end += PROMISE_BYTES;
     }
 
     /// Moves the waiting frames to `group`, which must be empty and whose memory the queue goes on
-    /// with. Returns the position of the first.
-    pub fn take(&mut self, group: &mut Vec<u8>) -> Position {
+    /// with. Returns the position of the first, and how many records they are.
+    pub fn take(&mut self, group: &mut Vec<u8>) -> (Position, usize) {
         debug_assert!(group.is_empty());
         std::mem::swap(&mut self.frames, group);
-        self.end - group.len() as u64
+        self.taken_records += self.records;
+        let records = std::mem::take(&mut self.records);
+        (self.end - group.len() as u64, records)
+    }
+
+    /// What was taken is written, up to `end`.
+    pub fn written(&mut self, end: Position) {
+        self.taken_records = 0;
+        self.start = end;
     }
 
     /// Where the next frame goes.
@@ -72,19 +136,28 @@ impl Queue {
         self.end
     }
 
-    /// # Errors
-    /// Why the queue was stopped, if it was.
-    #[inline]
-    pub fn check(&self) -> Result<()> {
-        self.stopped.as_ref().map_or(Ok(()), |why| Err(why.clone()))
+    /// Records that wait or are being written.
+    pub fn depth(&self) -> usize {
+        self.records + self.taken_records
     }
 
-    /// Lets nothing in any more (QUEUE-3). A failure outranks [`Error::Closed`], and the first
-    /// failure stays.
-    pub fn stop(&mut self, why: Error) {
-        if !matches!(self.stopped, Some(Error::Poisoned(_))) {
-            self.stopped = Some(why);
-        }
+    /// Records that wait.
+    pub fn waiting(&self) -> usize {
+        self.records
+    }
+
+    /// Lets nothing in any more (QUEUE-3). Returns where it ends.
+    pub fn close(&mut self) -> Position {
+        self.closed = true;
+        self.end
+    }
+
+    /// Opens it anew, empty, at `start`.
+    pub fn open(&mut self, start: Position) {
+        debug_assert!(self.closed && start >= self.end, "QUEUE-1");
+        self.frames.clear();
+        (self.records, self.taken_records, self.closed) = (0, 0, false);
+        (self.start, self.end) = (start, start);
     }
 }
 
@@ -94,41 +167,57 @@ mod tests {
 
     use super::*;
 
+    const STREAM: StreamId = StreamId::of(1, 1);
+
+    fn place(start: Position, position: Position, end: Position) -> Place {
+        Place { start, position, end }
+    }
+
     #[test]
     fn a_group_starts_with_a_mark_only_if_more_is_durable_than_the_last_mark_said() {
         let parts = [IoSlice::new(b"x")];
         let draft = Draft::new(Kind::Record, &parts).unwrap();
-        let mut queue = Queue::new(1, 100);
-        let first = queue.push(&draft, 100).unwrap();
-        assert_eq!(first, Ticket { start: 100, position: 100, end: 111 });
+        let mut queue = Queue::new(STREAM, 96, 10, 1000);
+        assert_eq!(queue.push(&draft, 96), Ok(place(96, 96, 112)));
         // Not the first of its group.
-        assert_eq!(
-            queue.push(&draft, 111).unwrap(),
-            Ticket { start: 111, position: 111, end: 122 }
-        );
+        assert_eq!(queue.push(&draft, 112), Ok(place(112, 112, 128)));
         let mut group = Vec::new();
-        assert_eq!(queue.take(&mut group), 100); // QUEUE-2
-        assert_eq!(group.len(), 22);
-        assert_eq!(
-            queue.push(&draft, 111).unwrap(),
-            Ticket { start: 122, position: 140, end: 151 }
-        );
+        assert_eq!(queue.take(&mut group), (96, 2)); // QUEUE-2
+        assert_eq!(group.len(), 32);
+        assert_eq!(queue.push(&draft, 112), Ok(place(128, 152, 168)));
         group.clear();
-        assert_eq!(queue.take(&mut group), 122);
-        assert_eq!(
-            queue.push(&draft, 111).unwrap(),
-            Ticket { start: 151, position: 151, end: 162 }
-        );
+        assert_eq!(queue.take(&mut group), (128, 1));
+        assert_eq!(queue.push(&draft, 112), Ok(place(168, 168, 184)));
     }
 
     #[test]
-    fn a_failure_outranks_closing_and_the_first_one_stays() {
-        let mut queue = Queue::new(1, 1);
-        queue.stop(Error::Closed);
-        assert!(matches!(queue.check(), Err(Error::Closed)));
-        queue.stop(Error::InvalidArgument("first".into()).poison());
-        queue.stop(Error::InvalidArgument("second".into()).poison());
-        queue.stop(Error::Closed);
-        assert!(queue.check().unwrap_err().to_string().contains("first"));
+    fn what_is_being_written_counts_until_it_is_written() {
+        // QUEUE-4
+        let draft = Draft::new(Kind::Record, &[]).unwrap();
+        for (records_max, bytes_max) in [(2, 1000), (1000, 39)] {
+            let mut queue = Queue::new(STREAM, 96, records_max, bytes_max);
+            queue.push(&draft, 0).unwrap();
+            queue.push(&draft, 0).unwrap();
+            assert_eq!(queue.push(&draft, 0), Err(Refused::Full));
+            queue.take(&mut Vec::new());
+            assert_eq!(queue.push(&draft, 0), Err(Refused::Full));
+            queue.written(queue.end());
+            queue.push(&draft, 0).unwrap();
+        }
+        let mut queue = Queue::new(STREAM, 96, 2, 10);
+        queue.push(&draft, 0).expect("one frame always has room");
+        queue.written(queue.end());
+        assert_eq!(queue.push_all(&[], &mut Vec::new()), Ok(place(112, 112, 112)));
+    }
+
+    #[test]
+    fn a_closed_queue_lets_nothing_in_until_it_is_opened() {
+        // QUEUE-3
+        let draft = Draft::new(Kind::Record, &[]).unwrap();
+        let mut queue = Queue::new(STREAM, 96, 2, 10);
+        assert_eq!(queue.close(), 96);
+        assert_eq!(queue.push(&draft, 0), Err(Refused::Closed));
+        queue.open(200);
+        assert_eq!(queue.push(&draft, 0), Ok(place(200, 200, 216)));
     }
 }

@@ -1,15 +1,21 @@
 //! Recovery: reads the records of a log back and decides what a bad place in it means.
 //!
-//! It goes from the newest segment back by the links in the headers, as far as records at or above
-//! `from` can lie, and then forward through the frames. It writes nothing.
+//! It goes from the newest segment that was begun back by the links in the headers, as far as records
+//! at or above `from` can lie, then forward through the frames, and at last takes from the ring what
+//! the segments lack. It writes nothing.
 //!
 //! # Invariants
-//! - REC-1: a segment is needed if it is the newest or the one after it says that its part ends above
-//!   `from`. A needed segment that is missing or unreadable is damage.
-//! - REC-2: an unreadable header is no damage if only zeros follow and no readable segment is newer:
-//!   by SEG-1 the segment never held a frame.
-//! - REC-3: where the newest segment ends with a seal, a newer one is missing (LOG-2).
+//! - REC-1: a segment is needed if it is the newest that was begun or the one after it says that its
+//!   part ends above `from`. A needed segment that is missing or unreadable is damage.
+//! - REC-2: a segment that was made ahead and has no valid link was not begun, or its link was lost with
+//!   all that the segment held. It is damage only if a frame in it, read as what follows where the log
+//!   ends, or a newer segment promises that something beyond that place was durable.
+//! - REC-3: a seal names a segment that was there when it was written; if that is missing, it is lost.
 //! - REC-4: a read that fails is an error, never damage and never the end.
+//! - REC-5: where the frames of a segment end too early and no later promise, in whichever segment,
+//!   covers the place, all that follows is the tail of the log, whole segments included.
+//! - REC-6: the ring counts only if the newest begun segment is of the session that wrote it, and from
+//!   the place on where the segments end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,9 +24,10 @@ use stratalog_base::fs::{File, Fs, read_all};
 use stratalog_base::{Error, Result};
 
 use crate::Position;
-use crate::frame::Kind;
-use crate::scan::{Ending, scan_segment};
-use crate::segment::{HEADER_BYTES, Header, Previous, file_name, parse_name};
+use crate::frame::{Frame, Kind};
+use crate::ring_file::{self, RingImage};
+use crate::scan::{AtBad, Ending, Scan, greatest_promise, scan_segment};
+use crate::segment::{HEADER_BYTES, Header, Identity, Link, Previous, file_name, parse_name};
 
 /// What to do about bytes that are not what was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,10 +36,19 @@ pub enum RecoveryMode {
     /// durability is an error.
     #[default]
     TornTail,
-    /// Any invalid byte is an error, except zeros after the last frame.
+    /// Any invalid byte is an error, except space not yet used after the last frame.
     Strict,
     /// Ends at the first invalid byte, whatever it is, and reports what follows as dropped.
     PointInTime,
+    /// Delivers every record that is whole, also after damage, and reports what lies between. What it
+    /// delivers may have holes: it is for getting out what can be had, not for going on with the log.
+    Salvage,
+}
+
+impl RecoveryMode {
+    fn forgives_damage(self) -> bool {
+        matches!(self, RecoveryMode::PointInTime | RecoveryMode::Salvage)
+    }
 }
 
 /// Bytes that recovery left out.
@@ -57,17 +73,35 @@ pub struct SegmentEnd {
     pub end: Position,
 }
 
+/// How far a recovery has got, segment by segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Segments read.
+    pub segments: usize,
+    /// Segments to read in all.
+    pub segments_total: usize,
+    /// Bytes of the files read.
+    pub bytes: u64,
+    /// Records delivered.
+    pub records: u64,
+}
+
 /// What recovery found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// Identifies the log; `None` if there was no readable segment.
     pub log_id: Option<u64>,
-    /// Where the log ends: one past the last valid frame, or 1 if there is none.
+    /// Where the log ends: one past the last valid frame, or [`FIRST_POSITION`] if there is none.
     pub end: Position,
+    /// Up to where the log says of itself that it was durable. What lies above was read back, but may
+    /// be in the page cache only.
+    pub durable: Position,
     /// Records delivered.
     pub records: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
+    /// Records of these that were in the ring only.
+    pub ring_records: u64,
     /// All segment files of the directory, by index.
     pub segments: Vec<SegmentEnd>,
     /// What was left out.
@@ -80,6 +114,9 @@ pub struct Recovered {
     pub(crate) previous: Option<Previous>,
 }
 
+/// The first position of a log.
+pub const FIRST_POSITION: Position = 8;
+
 impl Recovered {
     /// A log that does not exist yet and shall have this id.
     pub fn empty(log_id: u64) -> Recovered {
@@ -89,9 +126,11 @@ impl Recovered {
     fn nothing() -> Recovered {
         Recovered {
             log_id: None,
-            end: 1,
+            end: FIRST_POSITION,
+            durable: FIRST_POSITION,
             records: 0,
             bytes: 0,
+            ring_records: 0,
             segments: Vec::new(),
             dropped: Vec::new(),
             clean_close: false,
@@ -119,13 +158,87 @@ pub fn recover(
     mode: RecoveryMode,
     on_record: &mut dyn FnMut(Position, &[u8]) -> Result<()>,
 ) -> Result<Recovered> {
+    recover_with_progress(fs, dir, from, mode, on_record, &mut |_| {})
+}
+
+/// The same; calls `on_progress` after each segment.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_with_progress(
+    fs: &dyn Fs,
+    dir: &Path,
+    from: Position,
+    mode: RecoveryMode,
+    on_record: &mut dyn FnMut(Position, &[u8]) -> Result<()>,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Recovered> {
+    read_log(fs, dir, from, mode, on_progress, &mut |place, frame| {
+        if frame.kind != Kind::Record || frame.position < from {
+            return Ok(false);
+        }
+        let record = frame.record().map_err(|why| place.corrupt(frame.position, why))?;
+        on_record(frame.position, &record)?;
+        Ok(true)
+    })
+}
+
+/// Where a frame was read.
+pub(crate) struct FrameAt<'a> {
+    path: &'a Path,
+    /// The segment's, or, in the ring, that of the newest segment.
+    header: &'a Header,
+    in_ring: bool,
+}
+
+impl FrameAt<'_> {
+    /// What a fresh segment continues that begins at `position`.
+    pub fn previous(&self, position: Position) -> Option<Previous> {
+        continued(self.header, position)
+    }
+
+    /// Damage at `position`.
+    pub fn corrupt(&self, position: Position, what: &str) -> Error {
+        let offset = if self.in_ring { 0 } else { self.header.offset(position) };
+        Error::corrupt(self.path, offset, what)
+    }
+}
+
+/// What a fresh segment continues that begins at `position`, in the segment of `header`: not that one if
+/// nothing before lies in it, for then nothing has made its link durable (SEG-2).
+fn continued(header: &Header, position: Position) -> Option<Previous> {
+    match position > header.link.base {
+        true => Some(Previous { index: header.id.index, end: position }),
+        false => header.link.previous,
+    }
+}
+
+/// What takes the frames; returns whether it delivered a record.
+pub(crate) type OnFrame<'a> = dyn FnMut(&FrameAt<'_>, &Frame<'_>) -> Result<bool> + 'a;
+
+/// Recovery with frames of all kinds, from the start of the segment that holds `from`.
+pub(crate) fn read_log(
+    fs: &dyn Fs,
+    dir: &Path,
+    from: Position,
+    mode: RecoveryMode,
+    on_progress: &mut dyn FnMut(Progress),
+    on_frame: &mut OnFrame<'_>,
+) -> Result<Recovered> {
     let mut indices: Vec<_> = fs.list(dir)?.iter().filter_map(|name| parse_name(name)).collect();
     indices.sort_unstable();
     let mut found = Recovered::nothing();
     found.next_index = indices.last().map_or(1, |newest| newest + 1);
-    let mut recovery = Recovery { fs, dir, from, mode, indices, found };
+    let mut recovery =
+        Recovery { fs, dir, from, mode, indices, unbegun: Vec::new(), hanging: Vec::new(), found };
     let mut chain = recovery.chain()?;
-    recovery.replay(&mut chain, on_record)?;
+    let whole = recovery.replay(&mut chain, on_progress, on_frame)?;
+    if whole && recovery.mode != RecoveryMode::Salvage || chain.is_empty() {
+        recovery.check_unbegun(chain.last())?;
+    }
+    if let Some(newest) = chain.last().filter(|_| whole && !recovery.found.clean_close) {
+        recovery.replay_ring(newest, on_frame)?;
+    }
     Ok(recovery.finish(&chain))
 }
 
@@ -135,6 +248,10 @@ struct Recovery<'a> {
     from: Position,
     mode: RecoveryMode,
     indices: Vec<u64>,
+    /// Segments without a valid link, newest first.
+    unbegun: Vec<Identity>,
+    /// Begun ones that are newer than one of these.
+    hanging: Vec<Header>,
     found: Recovered,
 }
 
@@ -153,16 +270,24 @@ impl Recovery<'_> {
         let mut next = self.indices.last().copied();
         while let Some(index) = next {
             next = match self.header(index, chain.last()) {
-                Ok(Some(header)) => {
-                    chain.push(header);
-                    header.previous.filter(|link| link.end > self.from).map(|link| link.index)
+                Ok((id, Some(link))) => {
+                    chain.push(Header { id, link });
+                    link.previous.filter(|link| link.end > self.from).map(|link| link.index)
                 }
-                Ok(None) => self.below(index),
+                Ok((id, None)) => {
+                    self.unbegun.push(id);
+                    if self.mode != RecoveryMode::Salvage {
+                        self.hanging.append(&mut chain);
+                    }
+                    self.below(index)
+                }
                 Err(damage) => {
                     self.tolerate(damage, 0)?;
-                    // What is newer hangs in the air.
-                    for header in chain.drain(..).rev() {
-                        self.drop_segment(header.index)?;
+                    if self.mode != RecoveryMode::Salvage {
+                        // What is newer hangs in the air.
+                        for header in chain.drain(..).rev() {
+                            self.drop_segment(header.id.index)?;
+                        }
                     }
                     self.below(index)
                 }
@@ -176,119 +301,228 @@ impl Recovery<'_> {
         self.indices.iter().rev().copied().find(|&it| it < index)
     }
 
-    /// The header of the segment that comes before `newer`; `None` if it never held a frame.
-    fn header(&mut self, index: u64, newer: Option<&Header>) -> Result<Option<Header>> {
+    /// The header of the segment that comes before `newer`.
+    fn header(&self, index: u64, newer: Option<&Header>) -> Result<(Identity, Option<Link>)> {
         let path = self.path(index);
+        let corrupt = |offset, what| Err(Error::corrupt(&path, offset, what));
         if self.indices.binary_search(&index).is_err() {
-            return Err(Error::corrupt(&path, 0, "is missing: the next segment continues it"));
+            return corrupt(0, "is missing: the next segment continues it");
         }
-        let file = self.open(index)?;
         let mut start = [0; HEADER_BYTES];
-        let read = file.read_at(&mut start, 0)?;
-        let header = match Header::decode(&start[..read], &path) {
-            Ok(header) => header,
-            Err(damage) => return self.never_used(&*file, newer, damage).map(|()| None),
-        };
-        let what = if header.index != index {
-            "is another segment under this name"
-        } else if newer.is_some_and(|newer| newer.log_id != header.log_id) {
-            "belongs to another log than the next segment"
-        } else if newer.and_then(|newer| newer.previous).is_some_and(|it| it.end < header.base) {
-            "starts after the place where the next segment says that it ends"
-        } else {
-            return Ok(Some(header));
-        };
-        Err(Error::corrupt(&path, 0, what))
-    }
-
-    /// REC-2: reports a segment that never held a frame, or returns `damage`.
-    fn never_used(&mut self, file: &dyn File, newer: Option<&Header>, damage: Error) -> Result<()> {
-        let Error::Corrupt { what, .. } = &damage else { return Err(damage) };
-        let bytes = read_all(file)?;
-        let zeros_from = if self.mode == RecoveryMode::Strict { 0 } else { HEADER_BYTES };
-        let blank = bytes.iter().skip(zeros_from).all(|&byte| byte == 0);
-        if newer.is_some() || !blank {
-            return Err(damage);
+        let read = self.open(index)?.read_at(&mut start, 0)?;
+        let (id, link) = Header::decode(&start[..read], &path)?;
+        let end = newer.and_then(|newer| newer.link.previous).map(|it| it.end);
+        if id.index != index {
+            return corrupt(0, "is another segment under this name");
         }
-        let (file, bytes, why) = (file.path().to_owned(), bytes.len() as u64, what.clone());
-        self.found.dropped.push(Dropped { file, offset: 0, bytes, why });
-        Ok(())
+        if newer.is_some_and(|newer| newer.id.log_id != id.log_id) {
+            return corrupt(0, "belongs to another log than the next segment");
+        }
+        match link {
+            None if !id.is_ahead => corrupt(HEADER_BYTES as u64 / 2, "segment link mismatch"),
+            Some(link) if end.is_some_and(|end| end < link.base) => {
+                corrupt(0, "starts after the place where the next segment says that it ends")
+            }
+            link => Ok((id, link)),
+        }
     }
 
-    /// Delivers the records of `chain`, which it cuts after the segment in which the log ends.
+    /// Delivers the frames of `chain`, which it cuts after the segment in which the log ends. Whether
+    /// nothing is damaged.
     fn replay(
         &mut self,
         chain: &mut Vec<Header>,
-        on_record: &mut dyn FnMut(Position, &[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let mut at = 0;
-        while let Some(header) = chain.get(at).copied() {
-            let next = chain.get(at + 1).copied();
-            if !self.replay_segment(&header, next.as_ref(), on_record)? {
-                for dropped in chain.drain(at + 1..) {
-                    self.drop_segment(dropped.index)?;
+        on_progress: &mut dyn FnMut(Progress),
+        on_frame: &mut OnFrame<'_>,
+    ) -> Result<bool> {
+        let mut progress =
+            Progress { segments: 0, segments_total: chain.len(), bytes: 0, records: 0 };
+        let mut whole = true;
+        while let Some(header) = chain.get(progress.segments).copied() {
+            progress.segments += 1;
+            let bytes = read_all(&*self.open(header.id.index)?)?;
+            let scan = self.scan(&header, chain.get(progress.segments), &bytes, on_frame)?;
+            let goes_on = self.judge(&header, &scan, &chain[progress.segments..], &mut whole)?;
+            progress.bytes += bytes.len() as u64;
+            progress.records = self.found.records;
+            on_progress(progress);
+            if !goes_on && self.mode != RecoveryMode::Salvage {
+                for dropped in chain.drain(progress.segments..) {
+                    self.drop_segment(dropped.id.index)?;
                 }
             }
-            at += 1;
         }
-        Ok(())
+        Ok(whole)
     }
 
-    /// Delivers the records of one segment; whether the log goes on after it.
-    fn replay_segment(
+    /// Delivers the frames of one segment.
+    fn scan(
         &mut self,
         header: &Header,
         next: Option<&Header>,
-        on_record: &mut dyn FnMut(Position, &[u8]) -> Result<()>,
-    ) -> Result<bool> {
-        let bytes = read_all(&*self.open(header.index)?)?;
-        let limit = next.and_then(|next| next.previous).map(|link| link.end);
-        let (from, found) = (self.from, &mut self.found);
-        let scan = scan_segment(&bytes, header, limit, &mut |frame| {
-            if frame.kind == Kind::Record && frame.position >= from {
-                found.records += 1;
-                found.bytes += frame.payload.len() as u64;
-                on_record(frame.position, frame.payload)?;
+        bytes: &[u8],
+        on_frame: &mut OnFrame<'_>,
+    ) -> Result<Scan> {
+        let path = self.path(header.id.index);
+        let place = FrameAt { path: &path, header, in_ring: false };
+        let limit = next.and_then(|next| next.link.previous).map(|link| link.end);
+        let salvage = self.mode == RecoveryMode::Salvage;
+        let at_bad = if salvage { AtBad::Skip } else { AtBad::End };
+        let found = &mut self.found;
+        found.durable = found.durable.max(header.link.durable);
+        let scan = scan_segment(bytes, header, limit, at_bad, &mut |frame| {
+            found.durable = found.durable.max(frame.promise().unwrap_or(0));
+            match on_frame(&place, &frame) {
+                Ok(true) => {
+                    found.records += 1;
+                    found.bytes += frame.payload.len() as u64;
+                }
+                Ok(false) => {}
+                Err(Error::Corrupt { path: file, offset, what: why })
+                    if salvage && frame.compressed =>
+                {
+                    let bytes = frame.frame_bytes();
+                    found.dropped.push(Dropped { file, offset, bytes, why });
+                }
+                Err(error) => return Err(error),
             }
             Ok(())
         })?;
-        found.log_id = Some(header.log_id);
+        found.log_id = Some(header.id.log_id);
         found.end = scan.end;
-        found.previous = Some(Previous { index: header.index, end: scan.end });
+        found.previous = continued(header, scan.end);
         found.clean_close = next.is_none()
             && scan.last == Some(Kind::Close)
             && scan.ending == Ending::Whole
             && found.dropped.is_empty();
+        Ok(scan)
+    }
 
-        let (path, offset) = (self.path(header.index), header.offset(scan.end));
+    /// Decides what the end of a segment means, which `later` ones follow: whether the log goes on.
+    fn judge(
+        &mut self,
+        header: &Header,
+        scan: &Scan,
+        later: &[Header],
+        whole: &mut bool,
+    ) -> Result<bool> {
+        let path = self.path(header.id.index);
+        for gap in &scan.gaps {
+            *whole = false;
+            let (file, offset) = (path.clone(), header.offset(gap.position));
+            self.found.dropped.push(Dropped {
+                file,
+                offset,
+                bytes: gap.bytes,
+                why: gap.why.into(),
+            });
+        }
+        let offset = header.offset(scan.end);
+        let mut damage = |this: &mut Self, bytes, why: &str, promised| {
+            *whole = false;
+            let what = format!("{why}, below position {promised}, up to which all was durable");
+            this.tolerate(Error::corrupt(&path, offset, what), bytes)
+        };
         match scan.ending {
-            Ending::Whole if next.is_none() && scan.last == Some(Kind::Seal) => {
-                let missing = self.path(header.index + 1);
-                let what = "is missing or was never used, though the segment before is sealed";
-                self.tolerate(Error::corrupt(&missing, 0, what), 0)?; // REC-3
-            }
-            Ending::Whole => {}
-            Ending::Torn { bytes, why } if self.mode != RecoveryMode::Strict => {
-                self.found.dropped.push(Dropped { file: path, offset, bytes, why: why.into() });
+            Ending::Whole => self.check_successor(scan, later).map(|()| true),
+            Ending::Damaged { bytes, why, promised } => {
+                damage(self, bytes, why, promised).map(|()| false)
             }
             Ending::Torn { bytes, why } => {
-                self.tolerate(Error::corrupt(&path, offset, why), bytes)?;
-            }
-            Ending::Damaged { bytes, why, promised } => {
-                let what = format!("{why}, below position {promised}, up to which all was durable");
-                self.tolerate(Error::corrupt(&path, offset, what), bytes)?;
-                return Ok(false);
+                // REC-5
+                let promised = self.promised_later(later)?;
+                if promised > scan.end {
+                    return damage(self, bytes, why, promised).map(|()| false);
+                }
+                if self.mode == RecoveryMode::Strict {
+                    return Err(Error::corrupt(&path, offset, why));
+                }
+                self.found.dropped.push(Dropped { file: path, offset, bytes, why: why.into() });
+                Ok(false)
             }
         }
-        Ok(true)
+    }
+
+    fn promised_later(&self, later: &[Header]) -> Result<Position> {
+        later.iter().try_fold(0, |most, header| {
+            let bytes = read_all(&*self.open(header.id.index)?)?;
+            let promised = greatest_promise(&bytes, header).unwrap_or(0);
+            Ok(most.max(promised).max(header.link.durable))
+        })
+    }
+
+    /// REC-3
+    fn check_successor(&mut self, scan: &Scan, later: &[Header]) -> Result<()> {
+        let Some(next) = scan.next_segment.filter(|_| later.is_empty()) else { return Ok(()) };
+        if self.indices.binary_search(&next).is_ok() {
+            return Ok(());
+        }
+        let what = "is missing, though the segment before says that the log goes on in it";
+        self.tolerate(Error::corrupt(&self.path(next), 0, what), 0)
+    }
+
+    /// REC-2: looks for promises in the segments after `newest`, where the log ends.
+    fn check_unbegun(&mut self, newest: Option<&Header>) -> Result<()> {
+        let broken = self.unbegun.last().copied();
+        for id in std::mem::take(&mut self.unbegun) {
+            let base = self.found.end;
+            let session = newest.map_or(id.index, |newest| newest.link.session);
+            let link = Link { base, previous: None, durable: 0, session };
+            let bytes = read_all(&*self.open(id.index)?)?;
+            let header = Header { id, link };
+            let Some(promised) = greatest_promise(&bytes, &header) else { continue };
+            let (path, offset) = (self.path(id.index), HEADER_BYTES as u64 / 2);
+            let (bytes, why) = (bytes.len() as u64, "segment link mismatch");
+            if promised > base || self.mode == RecoveryMode::Strict {
+                self.tolerate(Error::corrupt(&path, offset, why), bytes)?;
+            } else {
+                self.found.dropped.push(Dropped { file: path, offset, bytes, why: why.into() });
+            }
+        }
+        let hanging = std::mem::take(&mut self.hanging);
+        if let (Some(broken), true) = (broken, self.promised_later(&hanging)? > self.found.end) {
+            let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
+            self.tolerate(Error::corrupt(&path, offset, "segment link mismatch"), 0)?;
+        }
+        hanging.iter().rev().try_for_each(|header| self.drop_segment(header.id.index))
+    }
+
+    /// Delivers what the ring has and the segments lack (REC-6).
+    fn replay_ring(&mut self, newest: &Header, on_frame: &mut OnFrame<'_>) -> Result<()> {
+        let image = match RingImage::read(self.fs, self.dir) {
+            Ok(image) => image,
+            Err(damage) => return self.tolerate(damage, 0),
+        };
+        let Some(image) =
+            image.filter(|it| it.log_id == newest.id.log_id && it.session == newest.link.session)
+        else {
+            return Ok(());
+        };
+        let path = self.dir.join(ring_file::NAME);
+        let place = FrameAt { path: &path, header: newest, in_ring: true };
+        let bytes = image.from(self.found.end);
+        let (mut rest, start) = (&bytes[..], self.found.end);
+        while let Ok(frame) = Frame::decode(rest, newest.stream(), self.found.end) {
+            rest = &rest[frame.frame_bytes() as usize..];
+            self.found.end = frame.end();
+            if on_frame(&place, &frame)? {
+                self.found.records += 1;
+                self.found.ring_records += 1;
+                self.found.bytes += frame.payload.len() as u64;
+            }
+        }
+        if self.found.end > start {
+            // What a write that was cut short left in the segment is whole in the ring.
+            let file = self.path(newest.id.index);
+            self.found.dropped.retain(|it| it.file != file);
+        }
+        Ok(())
     }
 
     /// Reports damage of so many bytes as dropped if the mode allows it, else returns it.
     fn tolerate(&mut self, damage: Error, bytes: u64) -> Result<()> {
         match damage {
-            Error::Corrupt { path: file, offset, what: why }
-                if self.mode == RecoveryMode::PointInTime =>
-            {
+            Error::Corrupt { path: file, offset, what: why } if self.mode.forgives_damage() => {
                 self.found.dropped.push(Dropped { file, offset, bytes, why });
                 Ok(())
             }
@@ -296,10 +530,10 @@ impl Recovery<'_> {
         }
     }
 
-    /// Reports a whole segment that follows damage.
+    /// Reports a whole segment that follows the end of the log.
     fn drop_segment(&mut self, index: u64) -> Result<()> {
         let (file, bytes) = (self.path(index), self.open(index)?.len()?);
-        let why = "follows a place where the log is damaged".into();
+        let why = "follows the place where the log ends".into();
         self.found.dropped.push(Dropped { file, offset: 0, bytes, why });
         Ok(())
     }
@@ -307,11 +541,12 @@ impl Recovery<'_> {
     fn finish(self, chain: &[Header]) -> Recovered {
         let Recovery { indices, mut found, .. } = self;
         let end_of = |index| {
-            let links = chain.iter().filter_map(|header| header.previous);
+            let links = chain.iter().filter_map(|header| header.link.previous);
             links.filter(|link| link.index >= index).map(|link| link.end).min().unwrap_or(found.end)
         };
         found.segments =
             indices.iter().map(|&index| SegmentEnd { index, end: end_of(index) }).collect();
+        found.durable = found.durable.min(found.end);
         found
     }
 }

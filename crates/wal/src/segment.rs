@@ -1,38 +1,53 @@
-//! The segment: one file of the log, `000001.wal` and so on. A header, then frames.
+//! The segment: one file of the log, `000001.wal` and so on. Who it is, what it continues, then frames.
 //!
 //! | offset | bytes | field | meaning |
 //! |---|---|---|---|
 //! | 0 | 8 | magic | `STRATWAL` |
 //! | 8 | 4 | version | of the format, 1 |
-//! | 12 | 4 | flags | 0; others are rejected |
+//! | 12 | 4 | flags | bit 0: made ahead; others are rejected |
 //! | 16 | 8 | log id | random, the same in all segments of a log |
 //! | 24 | 8 | index | of this segment, the number in its name, at least 1 |
-//! | 32 | 8 | base | position of the first frame |
-//! | 40 | 8 | previous index | of the segment that this one continues, 0 if none |
-//! | 48 | 8 | previous end | position where that segment's part of the stream ends, 0 if none |
-//! | 56 | 4 | – | 0 |
+//! | 32 | 28 | – | 0 |
 //! | 60 | 4 | checksum | CRC-32C of the bytes before |
+//! | 64 | 8 | base | position of the first frame |
+//! | 72 | 8 | previous index | of the segment that this one continues, 0 if none |
+//! | 80 | 8 | previous end | position where that segment's part of the stream ends, 0 if none |
+//! | 88 | 8 | durable | a promise: all of the log below it was durable when this was written |
+//! | 96 | 8 | session | index of the first segment that its writer began |
+//! | 104 | 20 | – | 0 |
+//! | 124 | 4 | checksum | CRC-32C of the bytes from 64 on, continued from the checksum at 60 |
 //!
-//! Integers are little-endian. The frame at position `p` lies at byte `64 + p - base`.
+//! Integers are little-endian. The frame at position `p` lies at byte `128 + p - base`. The first half,
+//! the [`Identity`], is written when the file is made, ahead of need; the second, the [`Link`], when the
+//! segment is begun. Since the link's checksum goes on from the identity's, a link that a recycled file
+//! still holds is not valid in its new life.
 //!
 //! # Invariants
-//! - SEG-1: a frame is written only after the header and the file's name are durable.
-//! - SEG-2: the header is written only after all that lies before `previous end` is durable, here or
-//!   elsewhere, so it is a promise like a mark's.
-//! - SEG-3: `previous end` ≤ `base`. Positions in between went to writes that were never logged.
+//! - SEG-1: a file has a segment's name only when its identity and that name are durable, so an
+//!   identity that cannot be read is damage. A link or a frame is written only after that.
+//! - SEG-2: the first segment of a session gets its name with its link and all that it was begun with
+//!   durable. Others are made ahead: their link and frames are durable only together, by the next
+//!   sync, and they go on in the same session exactly where the one before ends.
+//! - SEG-3: `previous end` ≤ `base`, and `durable` ≤ `base`. Positions between previous end and base
+//!   went to writes that were never logged.
+//! - SEG-4: a file that is not all zeros beyond what was written to it in this life has 8 zero bytes
+//!   after its last frame: no recovery takes what is left of an earlier life for a torn tail.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use stratalog_base::codec::{Decoder, put_u32, put_u64};
+use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64};
 use stratalog_base::fs::{File, Fs};
 use stratalog_base::key::MAX_SEQ_NO;
 use stratalog_base::{Error, Result};
 
 use crate::Position;
+use crate::frame::{ALIGNMENT, StreamId};
 
+/// Bytes of the identity, and of the link.
+const HALF_BYTES: usize = 64;
 /// Bytes before the first frame.
-pub const HEADER_BYTES: usize = 64;
+pub const HEADER_BYTES: usize = 2 * HALF_BYTES;
 const MAGIC: &[u8; 8] = b"STRATWAL";
 const VERSION: u32 = 1;
 
@@ -41,10 +56,37 @@ pub fn file_name(index: u64) -> String {
     format!("{index:06}.wal")
 }
 
+/// The name that the file of the segment `index` has before (SEG-1).
+pub fn unready_name(index: u64) -> String {
+    format!("{index:06}.wal-new")
+}
+
+/// The name of the file that was the segment `index` and waits to be recycled.
+pub fn retired_name(index: u64) -> String {
+    format!("{index:06}.wal-old")
+}
+
 /// The index of the segment called `name`, if it is a segment's name.
 pub fn parse_name(name: &str) -> Option<u64> {
     let index = name.strip_suffix(".wal")?.parse().ok()?;
     (0 < index && index < u64::MAX && file_name(index) == name).then_some(index)
+}
+
+/// Whether `name` is that of a file that never was or is no longer a segment.
+pub fn is_leftover(name: &str) -> bool {
+    let stem = name.strip_suffix("-new").or_else(|| name.strip_suffix("-old"));
+    stem.and_then(parse_name).is_some()
+}
+
+/// Who a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The log it belongs to.
+    pub log_id: u64,
+    /// Its own index.
+    pub index: u64,
+    /// Whether it had its name before it had a link (SEG-2).
+    pub is_ahead: bool,
 }
 
 /// The part of the stream that a segment continues.
@@ -56,84 +98,210 @@ pub struct Previous {
     pub end: Position,
 }
 
-/// A segment's header.
+/// What a segment continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// The log it belongs to.
-    pub log_id: u64,
-    /// Its own index.
-    pub index: u64,
+pub struct Link {
     /// The position of its first frame.
     pub base: Position,
-    /// What it continues.
+    /// The segment before.
     pub previous: Option<Previous>,
+    /// All below it was durable when the segment was begun.
+    pub durable: Position,
+    /// The first segment of the session that wrote it.
+    pub session: u64,
 }
 
-impl Header {
-    /// The header's bytes.
+/// A begun segment's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Who it is.
+    pub id: Identity,
+    /// What it continues.
+    pub link: Link,
+}
+
+fn corrupt(path: &Path, offset: usize, what: &str) -> Error {
+    Error::corrupt(path, offset as u64, what)
+}
+
+impl Identity {
+    /// The first half of the header.
     pub fn encode(&self) -> Vec<u8> {
-        let previous = self.previous.unwrap_or(Previous { index: 0, end: 0 });
-        let mut out = Vec::with_capacity(HEADER_BYTES);
+        let mut out = Vec::with_capacity(HALF_BYTES);
         out.extend_from_slice(MAGIC);
         put_u32(&mut out, VERSION);
-        put_u32(&mut out, 0);
-        for field in [self.log_id, self.index, self.base, previous.index, previous.end] {
-            put_u64(&mut out, field);
-        }
-        put_u32(&mut out, 0);
+        put_u32(&mut out, u32::from(self.is_ahead));
+        put_u64(&mut out, self.log_id);
+        put_u64(&mut out, self.index);
+        out.resize(HALF_BYTES - 4, 0);
         let checksum = crc32c::crc32c(&out);
         put_u32(&mut out, checksum);
         out
     }
 
-    /// The header at the start of the file `path`, whose first bytes are `input`.
+    /// The identity at the start of the file `path`, whose first bytes are `input`.
     ///
     /// # Errors
     /// [`Error::NewerFormat`], or [`Error::Corrupt`] with what does not hold.
-    pub fn decode(input: &[u8], path: &Path) -> Result<Header> {
-        let corrupt = |what: &str| Error::corrupt(path, 0, what);
-        let input =
-            input.get(..HEADER_BYTES).ok_or_else(|| corrupt("segment header is cut short"))?;
+    pub fn decode(input: &[u8], path: &Path) -> Result<Identity> {
+        let cut_short = || corrupt(path, 0, "segment header is cut short");
+        let input = input.get(..HALF_BYTES).ok_or_else(cut_short)?;
         let mut decoder = Decoder::new(input);
-        let mut fields = || -> Result<_, stratalog_base::codec::Malformed> {
+        let mut fields = || -> Result<_, Malformed> {
             let magic = decoder.take(MAGIC.len())?;
             let version_flags = [decoder.u32()?, decoder.u32()?];
-            let mut numbers = [0; 5];
-            for number in &mut numbers {
-                *number = decoder.u64()?;
-            }
-            Ok((magic, version_flags, numbers, decoder.u32()?, decoder.u32()?))
+            let numbers = [decoder.u64()?, decoder.u64()?];
+            Ok((magic, version_flags, numbers, decoder.take(28)?, decoder.u32()?))
         };
-        let (magic, [version, flags], numbers, zero, checksum) =
+        let (magic, [version, flags], [log_id, index], rest, checksum) =
             fields().map_err(|malformed| malformed.at(path, 0))?;
-        let [log_id, index, base, previous_index, previous_end] = numbers;
-        if magic != MAGIC || checksum != crc32c::crc32c(&input[..HEADER_BYTES - 4]) {
-            return Err(corrupt("segment header checksum mismatch"));
+        if magic != MAGIC || checksum != crc32c::crc32c(&input[..HALF_BYTES - 4]) {
+            return Err(corrupt(path, 0, "segment header checksum mismatch"));
         }
         if version > VERSION {
             let path = path.to_owned();
             return Err(Error::NewerFormat { path, found: version, supported: VERSION });
         }
-        if version == 0 || flags != 0 || zero != 0 {
-            return Err(corrupt("unknown segment version or flags"));
+        if version == 0 || flags > 1 || rest.iter().any(|&byte| byte != 0) {
+            return Err(corrupt(path, 0, "unknown segment version or flags"));
         }
+        Ok(Identity { log_id, index, is_ahead: flags == 1 })
+    }
+
+    fn checksum(&self) -> u32 {
+        crc32c::crc32c(&self.encode()[..HALF_BYTES - 4])
+    }
+}
+
+impl Header {
+    /// The header's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let Link { base, previous, durable, session } = self.link;
+        let previous = previous.unwrap_or(Previous { index: 0, end: 0 });
+        let mut out = self.id.encode();
+        for field in [base, previous.index, previous.end, durable, session] {
+            put_u64(&mut out, field);
+        }
+        out.resize(HEADER_BYTES - 4, 0);
+        let checksum = crc32c::crc32c_append(self.id.checksum(), &out[HALF_BYTES..]);
+        put_u32(&mut out, checksum);
+        out
+    }
+
+    /// The header of the file `path`, whose first bytes are `input`: its identity, and its link unless
+    /// it has no valid one.
+    ///
+    /// # Errors
+    /// As [`Identity::decode`]; [`Error::Corrupt`] if a valid link contradicts itself.
+    pub fn decode(input: &[u8], path: &Path) -> Result<(Identity, Option<Link>)> {
+        let id = Identity::decode(input, path)?;
+        let Some(half) = input.get(HALF_BYTES..HEADER_BYTES) else { return Ok((id, None)) };
+        let mut decoder = Decoder::new(half);
+        let mut fields = || -> Result<_, Malformed> {
+            let mut numbers = [0; 5];
+            for number in &mut numbers {
+                *number = decoder.u64()?;
+            }
+            Ok((numbers, decoder.take(20)?, decoder.u32()?))
+        };
+        let (numbers, rest, checksum) = fields().map_err(|it| it.at(path, HALF_BYTES as u64))?;
+        let expected = crc32c::crc32c_append(id.checksum(), &half[..HALF_BYTES - 4]);
+        if checksum != expected {
+            return Ok((id, None));
+        }
+        let [base, previous_index, previous_end, durable, session] = numbers;
         let previous = match (previous_index, previous_end) {
             (0, 0) => None,
             (index, end) => Some(Previous { index, end }),
         };
         // SEG-3
-        if base == 0
-            || base > MAX_SEQ_NO
-            || previous.is_some_and(|it| it.index == 0 || it.index >= index || it.end > base)
-        {
-            return Err(corrupt("segment header contradicts itself"));
+        let sound = (1..=MAX_SEQ_NO).contains(&base)
+            && base.is_multiple_of(ALIGNMENT as u64)
+            && durable <= base
+            && (1..=id.index).contains(&session)
+            && rest.iter().all(|&byte| byte == 0)
+            && previous.is_none_or(|it| (1..id.index).contains(&it.index) && it.end <= base);
+        if !sound {
+            return Err(corrupt(path, HALF_BYTES, "segment header contradicts itself"));
         }
-        Ok(Header { log_id, index, base, previous })
+        Ok((id, Some(Link { base, previous, durable, session })))
     }
 
     /// Where in the file the frame at `position` lies.
     pub fn offset(&self, position: Position) -> u64 {
-        HEADER_BYTES as u64 + (position - self.base)
+        HEADER_BYTES as u64 + (position - self.link.base)
+    }
+
+    /// Whose frames it holds.
+    pub fn stream(&self) -> StreamId {
+        StreamId::of(self.id.log_id, self.link.session)
+    }
+}
+
+/// A file that can become a segment: its identity and its name are durable.
+#[derive(Debug)]
+pub struct Spare {
+    /// The file.
+    pub file: Arc<dyn File>,
+    /// Who it is.
+    pub id: Identity,
+    /// Whether it is all zeros after the header, or holds what is left of an earlier life (SEG-4).
+    pub zeros: bool,
+}
+
+impl Spare {
+    /// Gives `file`, whose name is [`unready_name`], its identity and the segment's name (SEG-1), with
+    /// `start` as all that is written so far.
+    fn name(
+        fs: &dyn Fs,
+        dir: &Path,
+        file: Arc<dyn File>,
+        id: Identity,
+        start: &[u8],
+        zeros: bool,
+    ) -> Result<Spare> {
+        file.write_at(start, 0)?;
+        file.sync()?;
+        drop(file);
+        let path = dir.join(file_name(id.index));
+        if !fs.open(&path).is_err_and(|error| error.is_not_found()) {
+            let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(Error::io("create", &path, exists));
+        }
+        fs.rename(&dir.join(unready_name(id.index)), &path)?;
+        fs.sync_dir(dir)?;
+        Ok(Spare { file: fs.open_write(&path)?, id, zeros })
+    }
+
+    /// Makes a new file, filled with zeros up to `len`.
+    ///
+    /// # Errors
+    /// If the system refuses; then a leftover may exist.
+    pub fn create(fs: &dyn Fs, dir: &Path, id: Identity, len: u64) -> Result<Spare> {
+        const STEP_BYTES: usize = 1 << 20;
+        let file = fs.create(&dir.join(unready_name(id.index)))?;
+        let zeros = vec![0; STEP_BYTES.min(len as usize)];
+        let mut at = HEADER_BYTES as u64;
+        while at < len {
+            let step = (len - at).min(STEP_BYTES as u64);
+            file.write_at(&zeros[..step as usize], at)?;
+            at += step;
+        }
+        Spare::name(fs, dir, file, id, &id.encode(), true)
+    }
+
+    /// Makes one of the file that was the segment `retired`.
+    ///
+    /// # Errors
+    /// If the system refuses; then a leftover may exist.
+    pub fn recycle(fs: &dyn Fs, dir: &Path, id: Identity, retired: u64) -> Result<Spare> {
+        let path = dir.join(unready_name(id.index));
+        fs.rename(&dir.join(retired_name(retired)), &path)?;
+        fs.sync_dir(dir)?; // Its old name must not come back with the new identity.
+        let file = fs.open_write(&path)?;
+        let mut start = id.encode();
+        start.resize(HEADER_BYTES + ALIGNMENT, 0);
+        Spare::name(fs, dir, file, id, &start, false)
     }
 }
 
@@ -146,29 +314,49 @@ pub struct Segment {
     pub header: Header,
     /// Where the next frame goes.
     pub end: Position,
+    /// See [`Spare::zeros`].
+    zeros: bool,
 }
 
 impl Segment {
-    /// Creates the file and makes its header and name durable (SEG-1).
+    /// Creates the first segment of a session, which starts with `frames` (SEG-2).
     ///
     /// # Errors
-    /// If the file exists or the system refuses; then the file may exist.
-    pub fn create(fs: &dyn Fs, dir: &Path, header: Header) -> Result<Segment> {
-        let file = fs.create(&dir.join(file_name(header.index)))?;
-        file.write_at(&header.encode(), 0)?;
-        file.sync()?;
-        fs.sync_dir(dir)?;
-        Ok(Segment { file, header, end: header.base })
+    /// If the system refuses; then a leftover may exist.
+    pub fn first(
+        fs: &dyn Fs,
+        dir: &Path,
+        header: Header,
+        frames: &[u8],
+        allocate: u64,
+    ) -> Result<Segment> {
+        let file = fs.create(&dir.join(unready_name(header.id.index)))?;
+        if allocate > 0 {
+            file.allocate(allocate)?;
+        }
+        let start = [&header.encode(), frames].concat();
+        let Spare { file, zeros, .. } = Spare::name(fs, dir, file, header.id, &start, true)?;
+        Ok(Segment { file, header, end: header.link.base + frames.len() as u64, zeros })
     }
 
-    /// Bytes of the file, header included.
+    /// Begins the segment that `spare` becomes.
+    ///
+    /// # Errors
+    /// As [`File::write_at`].
+    pub fn begin(spare: Spare, link: Link) -> Result<Segment> {
+        let header = Header { id: spare.id, link };
+        spare.file.write_at(&header.encode()[HALF_BYTES..], HALF_BYTES as u64)?;
+        Ok(Segment { file: spare.file, header, end: link.base, zeros: spare.zeros })
+    }
+
+    /// Bytes of the file that are in use, header included.
     pub fn len(&self) -> u64 {
         self.header.offset(self.end)
     }
 
     /// Whether it holds a frame.
     pub fn is_empty(&self) -> bool {
-        self.end == self.header.base
+        self.end == self.header.link.base
     }
 
     /// Writes whole frames at the end.
@@ -176,9 +364,29 @@ impl Segment {
     /// # Errors
     /// As [`File::write_at`]; then the segment must take no more.
     pub fn append(&mut self, frames: &[u8]) -> Result<()> {
-        self.file.write_at(frames, self.len())?;
-        self.end += frames.len() as u64;
+        self.append_parts(&[frames, &[]])
+    }
+
+    /// Writes the parts, whole frames in a row, at the end.
+    ///
+    /// # Errors
+    /// As [`Segment::append`].
+    pub fn append_parts(&mut self, parts: &[&[u8]; 2]) -> Result<()> {
+        let terminator: &[u8] = if self.zeros { &[] } else { &[0; ALIGNMENT] }; // SEG-4
+        let slices = [parts[0], parts[1], terminator].map(std::io::IoSlice::new);
+        self.file.write_parts_at(&slices, self.len())?;
+        self.end += (parts[0].len() + parts[1].len()) as u64;
         Ok(())
+    }
+
+    /// Writes the seal, the last frame.
+    ///
+    /// # Errors
+    /// As [`File::write_at`].
+    pub fn seal(&self, durable: Position, next: u64) -> Result<()> {
+        let mut seal = Vec::new();
+        crate::frame::put_seal(durable, next, self.header.stream(), self.end, &mut seal);
+        self.file.write_at(&seal, self.len())
     }
 }
 
@@ -187,22 +395,31 @@ mod tests {
     use super::*;
 
     const HEADER: Header = Header {
-        log_id: 0x0123_4567_89AB_CDEF,
-        index: 7,
-        base: 1000,
-        previous: Some(Previous { index: 6, end: 990 }),
+        id: Identity { log_id: 0x0123_4567_89AB_CDEF, index: 7, is_ahead: false },
+        link: Link {
+            base: 1000,
+            previous: Some(Previous { index: 6, end: 992 }),
+            durable: 984,
+            session: 5,
+        },
     };
 
-    fn decode(bytes: &[u8]) -> Result<Header> {
+    fn decode(bytes: &[u8]) -> Result<(Identity, Option<Link>)> {
         Header::decode(bytes, Path::new("000007.wal"))
     }
 
-    /// `HEADER` with one field changed and the checksum made right.
-    fn changed(at: usize, bytes: &[u8]) -> Result<Header> {
+    /// `HEADER` with one field changed and the checksums made right.
+    fn changed(at: usize, bytes: &[u8]) -> Result<(Identity, Option<Link>)> {
         let mut header = HEADER.encode();
         header[at..at + bytes.len()].copy_from_slice(bytes);
         let checksum = crc32c::crc32c(&header[..60]);
-        header[60..].copy_from_slice(&checksum.to_le_bytes());
+        header[60..64].copy_from_slice(&checksum.to_le_bytes());
+        let id_checksum = match Identity::decode(&header, Path::new("")) {
+            Ok(id) => id.checksum(),
+            Err(error) => return Err(error),
+        };
+        let checksum = crc32c::crc32c_append(id_checksum, &header[64..124]);
+        header[124..].copy_from_slice(&checksum.to_le_bytes());
         decode(&header)
     }
 
@@ -216,16 +433,22 @@ mod tests {
             b"\0\0\0\0",
             b"\xef\xcd\xab\x89\x67\x45\x23\x01",
             b"\x07\0\0\0\0\0\0\0",
+            &[0; 28],
+            b"\x82\x51\x8c\xd3",
             b"\xe8\x03\0\0\0\0\0\0",
             b"\x06\0\0\0\0\0\0\0",
-            b"\xde\x03\0\0\0\0\0\0",
-            b"\0\0\0\0",
-            b"\x71\x25\x19\x92",
+            b"\xe0\x03\0\0\0\0\0\0",
+            b"\xd8\x03\0\0\0\0\0\0",
+            b"\x05\0\0\0\0\0\0\0",
+            &[0; 20],
+            b"\xe4\x80\x95\x6e",
         ];
         assert_eq!(bytes, golden.concat());
-        assert_eq!(decode(&bytes).unwrap(), HEADER);
-        let first = Header { previous: None, ..HEADER };
-        assert_eq!(decode(&first.encode()).unwrap(), first);
+        assert_eq!(decode(&bytes).unwrap(), (HEADER.id, Some(HEADER.link)));
+        let first = Header { link: Link { previous: None, ..HEADER.link }, ..HEADER };
+        assert_eq!(decode(&first.encode()).unwrap(), (first.id, Some(first.link)));
+        let ahead = Header { id: Identity { is_ahead: true, ..HEADER.id }, ..HEADER };
+        assert_eq!(decode(&ahead.encode()).unwrap(), (ahead.id, Some(ahead.link)));
     }
 
     #[test]
@@ -233,18 +456,46 @@ mod tests {
         for bit in 0..HEADER_BYTES * 8 {
             let mut bytes = HEADER.encode();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(decode(&bytes), Err(Error::Corrupt { .. })), "bit {bit}");
+            match decode(&bytes) {
+                Err(Error::Corrupt { .. }) => assert!(bit < HALF_BYTES * 8, "bit {bit}"),
+                other => {
+                    assert_eq!(other.unwrap(), (HEADER.id, None));
+                    assert!(bit >= HALF_BYTES * 8, "bit {bit}");
+                }
+            }
         }
-        for len in 0..HEADER_BYTES {
+        for len in 0..HALF_BYTES {
             assert!(decode(&HEADER.encode()[..len]).is_err(), "length {len}");
         }
+        for len in HALF_BYTES..HEADER_BYTES {
+            assert_eq!(decode(&HEADER.encode()[..len]).unwrap(), (HEADER.id, None));
+        }
+    }
+
+    #[test]
+    fn a_link_of_an_earlier_life_is_not_valid() {
+        let mut bytes = HEADER.encode();
+        let id = Identity { index: 9, ..HEADER.id };
+        bytes[..HALF_BYTES].copy_from_slice(&id.encode());
+        assert_eq!(decode(&bytes).unwrap(), (id, None));
     }
 
     #[test]
     fn a_newer_version_says_so_and_contradictions_are_refused() {
         assert!(matches!(changed(8, &[2]), Err(Error::NewerFormat { found: 2, .. })));
-        let contradictions: [(usize, &[u8]); 6] =
-            [(12, &[1]), (32, &[0; 8]), (32, &[0xff; 8]), (40, &[0]), (40, &[7]), (48, &[0xff; 2])];
+        let contradictions: [(usize, &[u8]); 11] = [
+            (12, &[2]),
+            (40, &[1]),
+            (64, &[0; 8]),
+            (64, &[0xff; 8]),
+            (64, &[1]),
+            (72, &[0]),
+            (72, &[7]),
+            (80, &[0xff; 2]),
+            (88, &[0xff; 2]),
+            (96, &[8]),
+            (110, &[1]),
+        ];
         for (at, bytes) in contradictions {
             assert!(matches!(changed(at, bytes), Err(Error::Corrupt { .. })), "{at}: {bytes:?}");
         }
@@ -256,6 +507,10 @@ mod tests {
         assert_eq!(parse_name("1234567.wal"), Some(1_234_567));
         for name in ["42.wal", "0000042.wal", "000000.wal", "+00042.wal", "000042.log", ".wal"] {
             assert_eq!(parse_name(name), None, "{name}");
+        }
+        assert!(is_leftover(&unready_name(3)) && is_leftover(&retired_name(3)));
+        for name in ["000042.wal", "42.wal-new", "000042.wal-new2", "000042.tbl-old"] {
+            assert!(!is_leftover(name), "{name}");
         }
     }
 }

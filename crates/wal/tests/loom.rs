@@ -10,118 +10,17 @@ use std::time::Duration;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use stratalog_base::fs::{File, Fs, Lock, Mapping};
+use stratalog_base::fs::{File, Fs, Lock};
 use stratalog_base::{Error, Result};
 use stratalog_wal::alarm::{Alarm, Urgency};
 use stratalog_wal::frame::Frame;
-use stratalog_wal::group::GroupCommit;
 use stratalog_wal::segment::Header;
 use stratalog_wal::{Durability, LogOptions, Recovered, SyncLog, Wal};
 
+#[path = "loom/group.rs"]
+mod group;
+
 const LOG_ID: u64 = 7;
-
-/// A log reduced to two numbers: how much is written, and how much a sync that has ended covers.
-#[derive(Default)]
-struct Disk {
-    written: AtomicU64,
-    synced: AtomicU64,
-}
-
-impl Disk {
-    /// A leader's work: a sync covers what was written when it began.
-    fn sync(&self) -> u64 {
-        let covered = self.written.load(Ordering::Acquire);
-        self.synced.fetch_max(covered, Ordering::AcqRel);
-        covered
-    }
-}
-
-fn spawn_all<T: 'static>(threads: Vec<impl FnOnce() -> T + 'static>) -> Vec<T> {
-    let threads: Vec<_> = threads.into_iter().map(thread::spawn).collect();
-    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-}
-
-/// GROUP-2 and GROUP-3: everyone returns, and what it asked for is synced then.
-#[test]
-fn nobody_is_acknowledged_early_and_no_wake_up_is_lost() {
-    loom::model(|| {
-        let group = Arc::new(GroupCommit::new(0, ()));
-        let disk = Arc::new(Disk::default());
-        let committer = || {
-            let (group, disk) = (group.clone(), disk.clone());
-            move || {
-                let mine = disk.written.fetch_add(1, Ordering::AcqRel) + 1;
-                group.reach(mine, |()| Ok(disk.sync())).unwrap();
-                assert!(disk.synced.load(Ordering::Acquire) >= mine);
-                assert!(group.reached() >= mine);
-            }
-        };
-        spawn_all(vec![committer(), committer(), committer()]);
-    });
-}
-
-/// GROUP-1: the watermark does not fall when a leader returns less than an earlier one did.
-#[test]
-fn the_watermark_never_falls() {
-    loom::model(|| {
-        let group = Arc::new(GroupCommit::new(0, 0));
-        let reach = |target| {
-            let group = group.clone();
-            move || {
-                let lead = |turn: &mut usize| {
-                    *turn += 1;
-                    assert_eq!(group.reached(), [0, 2, 2][*turn - 1]);
-                    Ok([2, 1, 3][*turn - 1])
-                };
-                group.reach(target, lead).unwrap();
-            }
-        };
-        let threads = [thread::spawn(reach(1)), thread::spawn(reach(3))];
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(group.reached(), 3);
-    });
-}
-
-/// GROUP-4: one failure is everyone's, and after it nobody leads.
-#[test]
-fn a_failure_wakes_everyone_and_ends_the_group() {
-    loom::model(|| {
-        let group = Arc::new(GroupCommit::new(0, ()));
-        let led = Arc::new(AtomicU64::new(0));
-        let committer = || {
-            let (group, led) = (group.clone(), led.clone());
-            move || {
-                let lead = |(): &mut ()| {
-                    led.fetch_add(1, Ordering::AcqRel);
-                    Err(Error::Closed)
-                };
-                group.reach(1, lead).unwrap_err()
-            }
-        };
-        for error in spawn_all(vec![committer(), committer(), committer()]) {
-            assert!(matches!(error, Error::Closed | Error::Poisoned(_)));
-        }
-        assert_eq!(led.load(Ordering::Acquire), 1);
-        assert_eq!(group.reached(), 0);
-    });
-}
-
-/// GROUP-4: a failure from outside ends a group in which someone leads.
-#[test]
-fn a_latched_failure_outlives_a_leader_who_succeeds() {
-    loom::model(|| {
-        let group = Arc::new(GroupCommit::new(0, ()));
-        let other = group.clone();
-        let failing = thread::spawn(move || {
-            other.fail(&Error::Closed);
-            other.reached()
-        });
-        let outcome = group.reach(1, |()| Ok(1));
-        let at_failure = failing.join().unwrap();
-        assert_eq!(group.reached(), at_failure, "the watermark stands still");
-        assert_eq!(outcome.is_ok(), at_failure == 1);
-    });
-}
 
 /// ALARM-1: whatever was done before a raise is seen by a waiter that leaves after it.
 #[test]
@@ -197,12 +96,6 @@ impl Fs for Shared {
     fn open(&self, _: &Path) -> Result<Arc<dyn File>> {
         unreachable!()
     }
-    fn open_write(&self, _: &Path) -> Result<Arc<dyn File>> {
-        unreachable!()
-    }
-    fn map(&self, _: &Path, _: usize) -> Result<Option<Box<dyn Mapping>>> {
-        unreachable!()
-    }
     fn rename(&self, _: &Path, _: &Path) -> Result<()> {
         unreachable!()
     }
@@ -254,12 +147,6 @@ impl File for CountingFile {
         Ok(())
     }
     fn read_at(&self, _: &mut [u8], _: u64) -> Result<usize> {
-        unreachable!()
-    }
-    fn write_parts_at(&self, _: &[IoSlice<'_>], _: u64) -> Result<()> {
-        unreachable!()
-    }
-    fn allocate(&self, _: u64) -> Result<()> {
         unreachable!()
     }
     fn len(&self) -> Result<u64> {

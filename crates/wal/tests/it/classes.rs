@@ -6,7 +6,7 @@ use std::time::Duration;
 use stratalog_base::Error;
 use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
 use stratalog_base::sync::{Instant, spawn, yield_now};
-use stratalog_wal::{Durability, LogOptions, Wal};
+use stratalog_wal::{Durability, FIRST_POSITION, LogOptions, Wal};
 
 use crate::support::*;
 
@@ -26,7 +26,7 @@ fn process_appends_never_sync() {
     let syncs = fs.syncs();
     fill(&log, some_records(500));
     assert_eq!(fs.syncs(), syncs);
-    assert_eq!(log.watermarks().durable, 1);
+    assert_eq!(log.watermarks().durable, FIRST_POSITION);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn sync_appends_are_durable_on_return() {
         let ticket = append(&log, &record, Durability::Sync).unwrap();
         assert_eq!(log.watermarks().durable, ticket.end);
         assert_eq!(fs.syncs(), syncs + 1);
-        log.wait_durable(ticket.end).unwrap();
+        log.wait(ticket.end, Durability::Sync, None).unwrap();
         log.sync().unwrap();
         assert_eq!(fs.syncs(), syncs + 1, "what is durable is not synced again");
     }
@@ -62,9 +62,8 @@ fn threads_share_syncs() {
 
 fn fill_durably(log: &impl Wal, count: usize) {
     for _ in 0..count {
-        let ticket = log.append(&[], Durability::Sync).unwrap();
-        log.wait_durable(ticket.end).unwrap();
-        assert!(log.watermarks().durable >= ticket.end);
+        let place = log.append(&[], Durability::Sync).unwrap().wait().unwrap();
+        assert!(log.watermarks().durable >= place.end);
     }
 }
 
@@ -105,7 +104,9 @@ fn a_failed_background_sync_poisons_the_log() {
     let fs = SimFs::new();
     let log = create(&fs, LogOptions { interval: Duration::ZERO, ..options(1 << 20) });
     fs.inject(Fault::new(Op::Sync, FaultKind::Eio));
-    append(&log, b"soon", Durability::Interval).unwrap();
+    let ticket = log.append(&[], Durability::Interval).unwrap();
+    // The sync may fail before or after the write is waited for.
+    _ = ticket.wait();
     eventually("appends are refused", || {
         matches!(append(&log, b"late", Durability::Process), Err(Error::Poisoned(_)))
     });

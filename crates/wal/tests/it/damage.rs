@@ -5,17 +5,20 @@ use std::path::Path;
 
 use stratalog_base::Error;
 use stratalog_base::fs::SimFs;
-use stratalog_wal::frame::{Draft, Kind, put_promise};
-use stratalog_wal::segment::{Header, Previous};
-use stratalog_wal::{Durability, Position, RecoveryMode, SyncLog, Wal};
+use stratalog_wal::frame::{Draft, Kind, StreamId, put_promise};
+use stratalog_wal::segment::{Header, Identity, Link, Previous};
+use stratalog_wal::{Durability, FIRST_POSITION, Log, RecoveryMode, Wal};
 
 use crate::support::*;
 
 use RecoveryMode::{PointInTime, Strict, TornTail};
 
+/// Where the frame at position 0 would lie in the first segment.
+const OFFSET: u64 = 128 - FIRST_POSITION;
+
 /// A log of several small segments with sync marks in it.
-fn several_segments(fs: &SimFs) -> (SyncLog, Vec<Record>) {
-    let log = create(fs, options(170));
+fn several_segments(fs: &SimFs) -> (Log, Vec<Record>) {
+    let log = create(fs, options(400));
     let mut written = Vec::new();
     for (i, record) in some_records(25).enumerate() {
         let class = if i % 5 == 2 { Durability::Sync } else { Durability::Process };
@@ -53,7 +56,7 @@ fn a_flipped_bit_in_a_closed_log_is_an_error_or_changes_no_record() {
         Err(other) => panic!("{} byte {byte}: {other}", path.display()),
     });
     let bits: u64 = fs.files().iter().map(|(_, len)| len * 8).sum();
-    let seals_and_close_mark = fs.files().len() as u64 * 18 * 8;
+    let seals_and_close_mark = ((fs.files().len() as u64 - 1) * 32 + 24) * 8;
     assert_eq!((errors, harmless), (bits - seals_and_close_mark, seals_and_close_mark));
 }
 
@@ -84,7 +87,7 @@ fn strict_accepts_a_flipped_bit_only_where_nothing_counts() {
     let (_, found) = read(&fs, Strict).unwrap();
     flip_each_bit(&fs, |fs, path, byte| {
         if let Ok((records, _)) = read(fs, Strict) {
-            let seal = fs.read_file(path).len() as u64 - 18;
+            let seal = fs.read_file(path).len() as u64 - 32;
             assert!(byte >= seal && !path.ends_with(found_name(found.segments.len())));
             assert_eq!(records, written);
         }
@@ -120,16 +123,16 @@ fn a_log_cut_at_damage_goes_on_and_opens_strictly_ever_after() {
     let fs = SimFs::new();
     let (log, _) = several_segments(&fs);
     log.close().unwrap();
-    fs.flip_bit("000003.wal", 8 * 90);
+    fs.flip_bit("000003.wal", 8 * 150);
     assert!(read(&fs, TornTail).is_err());
     let (mut kept, found) = read(&fs, PointInTime).unwrap();
-    let log = SyncLog::create(fs.shared(), Path::new(""), options(170), &found, 0).unwrap();
+    let log = go_on(&fs, options(400), &found, 0).unwrap();
     kept.extend(fill(&log, some_records(10)));
     log.close().unwrap();
     assert_eq!(read(&fs, Strict).unwrap().0, kept, "what was dropped stays so");
     let log = {
         let (_, found) = read(&fs, Strict).unwrap();
-        SyncLog::create(fs.shared(), Path::new(""), options(170), &found, 0).unwrap()
+        go_on(&fs, options(400), &found, 0).unwrap()
     };
     log.truncate_before(u64::MAX).unwrap();
     assert_eq!(fs.files().len(), 1, "the dropped segments go with the others");
@@ -147,26 +150,30 @@ fn every_cut_of_an_open_log_is_a_torn_tail_or_damage() {
     let bytes = fs.read_file("000001.wal");
     for len in 0..bytes.len() {
         fs.write_file("000001.wal", &bytes[..len]);
-        let (records, found) = read(&fs, TornTail).unwrap();
-        assert!(written.starts_with(&records));
-        let offset = found.end + 63;
-        let all_used = if len < 64 { len == 0 } else { offset == len as u64 };
-        assert!(all_used || !found.dropped.is_empty(), "length {len}: {found:?}");
-        assert_eq!(read(&fs, Strict).is_ok(), all_used, "length {len}");
+        if len < 128 {
+            assert!(matches!(read(&fs, TornTail), Err(Error::Corrupt { .. })), "length {len}");
+        } else {
+            let (records, found) = read(&fs, TornTail).unwrap();
+            assert!(written.starts_with(&records));
+            let unread = &bytes[(OFFSET + found.end) as usize..len];
+            let all_used = unread.iter().all(|&byte| byte == 0);
+            assert!(all_used || !found.dropped.is_empty(), "length {len}: {found:?}");
+            assert_eq!(read(&fs, Strict).is_ok(), all_used, "length {len}");
+        }
 
         // A hole with the rest behind it, where the mark that promises `durable` is whole or not.
         let hole = len..(len + 3).min(bytes.len());
-        let mark = durable as usize + 63;
+        let mark = (OFFSET + durable) as usize;
         let mut holed = bytes.clone();
         holed[hole.clone()].fill(0xee);
         fs.write_file("000001.wal", &holed);
         match read(&fs, TornTail) {
             Ok((records, _)) => {
-                assert!(hole.start >= 64 && hole.end > mark, "{hole:?}");
+                assert!(hole.start >= 128 && hole.end > mark, "{hole:?}");
                 assert!(written.starts_with(&records));
             }
             Err(Error::Corrupt { offset, .. }) => {
-                assert!(offset <= hole.start as u64 && (hole.start < 64 || hole.end <= mark));
+                assert!(offset <= hole.start as u64 && (hole.start < 128 || hole.end <= mark));
             }
             Err(other) => panic!("{other}"),
         }
@@ -179,13 +186,15 @@ fn good_frames_after_a_bad_one_are_a_tail_where_nothing_was_promised() {
     let log = create(&fs, options(1 << 20));
     let written = fill(&log, some_records(10));
     let bad = written[4].0;
-    fs.corrupt("000001.wal", 63 + bad + 3, 0xff);
+    fs.corrupt("000001.wal", OFFSET + bad + 3, 0xff);
     let (records, found) = read(&fs, TornTail).unwrap();
     assert_eq!(records, written[..4]);
     assert_eq!(found.end, bad);
-    assert_eq!(found.dropped[0].offset, 63 + bad);
+    assert_eq!(found.dropped[0].offset, OFFSET + bad);
     assert_eq!(found.dropped[0].bytes, log.watermarks().logged - bad);
-    assert!(matches!(read(&fs, Strict), Err(Error::Corrupt { offset, .. }) if offset == 63 + bad));
+    assert!(
+        matches!(read(&fs, Strict), Err(Error::Corrupt { offset, .. }) if offset == OFFSET + bad)
+    );
 }
 
 #[test]
@@ -206,51 +215,74 @@ fn zeros_after_the_last_frame_are_space_not_yet_used() {
             assert_eq!((records, found.clean_close), (written.clone(), closed));
             assert_eq!(found.dropped, []);
         }
+        // What lies behind zeros, or behind the close mark, may be left of a recycled file.
         *bytes.last_mut().unwrap() = 1;
         padded.write_file(&last, &bytes);
-        assert!(!read(&padded, TornTail).unwrap().1.clean_close);
-        assert!(matches!(read(&padded, Strict), Err(Error::Corrupt { .. })));
+        let (records, found) = read(&padded, Strict).unwrap();
+        assert_eq!((records, found.clean_close), (written.clone(), closed));
+        let end = bytes.len() - 5000;
+        bytes[end] = 1;
+        padded.write_file(&last, &bytes);
+        assert_eq!(read(&padded, TornTail).unwrap().1.clean_close, closed);
+        assert_eq!(read(&padded, Strict).is_ok(), closed);
     }
 }
 
 #[test]
-fn a_segment_whose_creation_was_cut_short_is_dropped_and_the_log_goes_on() {
+fn a_segment_whose_link_was_cut_short_is_dropped_and_the_log_goes_on() {
     let fs = SimFs::new();
-    let (log, mut written) = several_segments(&fs);
+    let (log, written) = several_segments(&fs);
     let (_, found) = read(&fs, Strict).unwrap();
     drop(log);
-    let next = found_name(found.segments.len() + 1);
-    let header = Header {
-        log_id: LOG_ID,
-        index: found.segments.len() as u64 + 1,
-        base: found.end,
-        previous: Some(Previous { index: found.segments.len() as u64, end: found.end }),
-    };
-    for len in 0..64 {
-        let mut bytes = header.encode();
-        bytes[len..].fill(0);
-        for bytes in [&bytes[..], &bytes[..len], &[&bytes[..], &[0; 100]].concat()] {
+    let newest = found.segments.len() as u64;
+    let (index, next) = (newest + 1, found_name(found.segments.len() + 1));
+    let id = Identity { log_id: LOG_ID, index, is_ahead: true };
+    let previous = Some(Previous { index: newest, end: found.end });
+    let link = Link { base: found.end, previous, durable: found.durable, session: 1 };
+    let header = Header { id, link };
+    let (mut record, mut mark) = (Vec::new(), Vec::new());
+    Draft::new(Kind::Record, &[]).unwrap().encode(header.stream(), link.base, &mut record);
+    put_promise(Kind::Mark, link.base + 8, header.stream(), link.base + 16, &mut mark);
+    for len in 64..128 {
+        let with = |frames: &[&[u8]]| {
+            let mut bytes = header.encode();
+            bytes[len..].fill(0);
             let fs = fs.kill();
-            fs.write_file(&next, bytes);
+            fs.write_file(&next, &[&bytes[..], &frames.concat()].concat());
+            fs
+        };
+        for (frames, dropped) in [(&[][..], 0), (&[&record[..]], 1)] {
+            let fs = with(frames);
             let (records, found) = read(&fs, TornTail).unwrap();
-            assert_eq!(records, written);
-            assert_eq!(found.dropped.len(), 1);
-            assert_eq!(found.dropped[0].file, Path::new(&next));
-            assert_eq!(read(&fs, Strict).is_ok(), len == 0);
-
-            let log = SyncLog::create(fs.shared(), Path::new(""), options(170), &found, 1).unwrap();
+            assert_eq!((&records, found.dropped.len()), (&written, dropped));
+            assert_eq!(read(&fs, Strict).is_ok(), dropped == 0);
+            let log = go_on(&fs, options(400), &found, 0).unwrap();
             let more = fill(&log, some_records(3));
-            written.extend(more.clone());
-            assert_eq!(read(&fs, Strict).unwrap().0, written, "the leftover is in nobody's way");
-            written.truncate(written.len() - more.len());
+            let expected = [&written[..], &more].concat();
+            assert_eq!(read(&fs, Strict).unwrap().0, expected, "the leftover is in nobody's way");
         }
+        // Something in it was durable, so its link was.
+        let damaged = read(&with(&[&record, &mark]), TornTail);
+        assert!(matches!(damaged, Err(Error::Corrupt { path, .. }) if path == Path::new(&next)));
     }
-    let mut used = header.encode();
-    used[20] ^= 1;
-    used.extend([0, 0, 1]);
-    fs.write_file(&next, &used);
+    // One that was not made ahead had its link from the first.
+    let first = Header { id: Identity { is_ahead: false, ..id }, link };
+    let mut bytes = first.encode();
+    bytes[100] ^= 1;
+    fs.write_file(&next, &bytes);
     let damaged = read(&fs, TornTail);
     assert!(matches!(damaged, Err(Error::Corrupt { path, .. }) if path == Path::new(&next)));
+}
+
+#[test]
+fn files_that_never_became_segments_are_swept() {
+    let fs = SimFs::new();
+    for name in ["000001.wal-new", "000007.wal-old", "ring.wal-new"] {
+        fs.write_file(name, b"leftover");
+    }
+    assert_eq!(read(&fs, Strict).unwrap().0, []);
+    create(&fs, options(400));
+    assert_eq!(segment_names(&fs), ["000001.wal"]);
 }
 
 #[test]
@@ -277,14 +309,14 @@ fn a_lost_segment_is_an_error_that_names_it() {
 #[test]
 fn a_segment_under_anothers_name_or_of_another_log_or_stale_is_refused() {
     let fs = SimFs::new();
-    let log = create(&fs, options(170));
+    let log = create(&fs, options(400));
     fill(&log, some_records(4));
     let stale = fs.read_file("000001.wal");
     fill(&log, some_records(20));
     log.close().unwrap();
     let foreign = SimFs::new();
     let after = stratalog_wal::Recovered::empty(LOG_ID + 1);
-    let log = SyncLog::create(foreign.shared(), Path::new(""), options(170), &after, 1).unwrap();
+    let log = go_on(&foreign, options(400), &after, 0).unwrap();
     fill(&log, some_records(24));
     log.close().unwrap();
 
@@ -309,31 +341,35 @@ fn other_files_in_the_directory_are_left_alone() {
     for name in ["1.wal", "0000001.wal", "000001.wal.tmp", "CURRENT", "000009.tbl"] {
         fs.write_file(name, b"not ours");
     }
-    let log = create(&fs, options(170));
+    let log = create(&fs, options(400));
     let written = fill(&log, some_records(20));
     assert_eq!(read(&fs, Strict).unwrap().0, written);
     log.truncate_before(u64::MAX).unwrap();
     assert_eq!(fs.files().len(), 6);
 }
 
-/// A whole file by hand: one record, then a mark at any distance.
+/// A whole file by hand: one record, then a mark at any place.
 #[test]
-fn a_promise_is_found_at_any_offset_and_only_where_it_is_genuine() {
-    let header = Header { log_id: LOG_ID, index: 1, base: 1, previous: None };
-    for gap in 1..40usize {
+fn a_promise_is_found_at_any_place_and_only_where_it_is_genuine() {
+    let id = Identity { log_id: LOG_ID, index: 1, is_ahead: false };
+    let link = Link { base: 8, previous: None, durable: 8, session: 1 };
+    let header = Header { id, link };
+    let stream = header.stream();
+    for gap in (8..400).step_by(8) {
         let mut bytes = header.encode();
-        Draft::new(Kind::Record, &[]).unwrap().encode(LOG_ID, 1, &mut bytes);
+        Draft::new(Kind::Record, &[]).unwrap().encode(stream, 8, &mut bytes);
         bytes.extend(vec![0xaa; gap]);
-        let position = 11 + gap as Position;
-        for (log_id, at, promise, damaged) in [
-            (LOG_ID, position, position, true),
-            (LOG_ID, position, 12, true),
-            (LOG_ID, position, 11, false),
-            (LOG_ID, position + 1, position, false),
-            (LOG_ID + 1, position, position, false),
+        let position = 24 + gap as u64;
+        for (stream, at, promise, damaged) in [
+            (stream, position, position, true),
+            (stream, position, 32, true),
+            (stream, position, 24, false),
+            (stream, position + 8, position, false),
+            (StreamId::of(LOG_ID + 1, 1), position, position, false),
+            (StreamId::of(LOG_ID, 2), position, position, false),
         ] {
             let mut bytes = bytes.clone();
-            put_promise(Kind::Mark, promise, log_id, at, &mut bytes);
+            put_promise(Kind::Mark, promise, stream, at, &mut bytes);
             let fs = SimFs::new();
             fs.write_file("000001.wal", &bytes);
             let outcome = read(&fs, TornTail);

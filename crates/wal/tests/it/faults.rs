@@ -4,14 +4,18 @@ use std::path::Path;
 
 use stratalog_base::fs::{Fault, FaultKind, On, Op, SimFs};
 use stratalog_base::{Error, Result};
-use stratalog_wal::{Durability, Recovered, RecoveryMode, SyncLog, Wal};
+use stratalog_wal::{Durability, LogOptions, Recovered, RecoveryMode, Wal};
 
 use crate::support::*;
 
 /// A run of all that a log does; what it acknowledged goes to `acked` and `synced_count`.
-fn run(fs: &SimFs, acked: &mut Vec<Record>, synced_count: &mut usize) -> Result<()> {
-    let empty = Recovered::empty(LOG_ID);
-    let log = SyncLog::create(fs.shared(), Path::new(""), options(150), &empty, 1)?;
+fn run(
+    fs: &SimFs,
+    options: LogOptions,
+    acked: &mut Vec<Record>,
+    synced_count: &mut usize,
+) -> Result<()> {
+    let log = go_on(fs, options, &Recovered::empty(LOG_ID), 0)?;
     for (i, record) in some_records(25).enumerate() {
         let class = if i % 4 == 3 { Durability::Sync } else { Durability::Process };
         let outcome = append(&log, &record, class).and_then(|ticket| {
@@ -38,15 +42,21 @@ fn run(fs: &SimFs, acked: &mut Vec<Record>, synced_count: &mut usize) -> Result<
 }
 
 fn fail_each_call(op: On, kind: FaultKind) {
+    for options in all_options(150) {
+        fail_each_call_with(&options, op, kind);
+    }
+}
+
+fn fail_each_call_with(options: &LogOptions, op: On, kind: FaultKind) {
     for n in 0.. {
         for for_ever in [false, true] {
             let fs = SimFs::new();
             let fault = Fault::new(op, kind).after(n);
             fs.inject(if for_ever { fault.for_ever() } else { fault });
             let (mut acked, mut synced_count) = (Vec::new(), 0);
-            let outcome = run(&fs, &mut acked, &mut synced_count);
+            let outcome = run(&fs, options.clone(), &mut acked, &mut synced_count);
             if fs.faults_hit() == 0 {
-                assert!(n > 50, "the run makes enough calls");
+                assert!(n > 15, "the run makes enough calls");
                 return outcome.unwrap();
             }
             match (outcome, kind) {
@@ -95,7 +105,7 @@ fn a_short_write_is_never_acknowledged() {
 #[test]
 fn a_read_error_is_neither_damage_nor_the_end_of_the_log() {
     let fs = SimFs::new();
-    run(&fs, &mut Vec::new(), &mut 0).unwrap();
+    run(&fs, options(150), &mut Vec::new(), &mut 0).unwrap();
     for mode in [RecoveryMode::TornTail, RecoveryMode::Strict, RecoveryMode::PointInTime] {
         for n in 0.. {
             let fs = fs.kill();
@@ -119,7 +129,7 @@ fn an_error_of_the_receiver_ends_recovery() {
         count += 1;
         if count == 3 { Err(Error::Closed) } else { Ok(()) }
     };
-    let outcome = stratalog_wal::recover(&fs, Path::new(""), 1, RecoveryMode::TornTail, refuse);
+    let outcome = stratalog_wal::recover(&fs, Path::new(""), 0, RecoveryMode::TornTail, refuse);
     assert!(matches!(outcome, Err(Error::Closed)));
     assert_eq!(count, 3);
 }

@@ -1,13 +1,12 @@
 //! What is appended is recovered: the same bytes at the same positions, in the same order.
 
 use std::io::IoSlice;
-use std::path::Path;
 use std::sync::Arc;
 
 use stratalog_base::Error;
 use stratalog_base::fs::SimFs;
 use stratalog_base::sync::{Mutex, spawn};
-use stratalog_wal::{Durability, LogOptions, Recovered, RecoveryMode, SyncLog, Ticket, Wal};
+use stratalog_wal::{Durability, FIRST_POSITION, LogOptions, Place, Recovered, RecoveryMode, Wal};
 
 use crate::support::*;
 
@@ -18,7 +17,7 @@ const MODES: [RecoveryMode; 3] =
 fn an_absent_log_is_empty() {
     let (records, found) = read(&SimFs::new(), RecoveryMode::Strict).unwrap();
     assert!(records.is_empty());
-    assert_eq!((found.log_id, found.end, found.clean_close), (None, 1, false));
+    assert_eq!((found.log_id, found.end, found.clean_close), (None, FIRST_POSITION, false));
 }
 
 #[test]
@@ -51,18 +50,24 @@ fn a_record_is_its_parts_in_a_row() {
     let fs = SimFs::new();
     let log = create(&fs, LogOptions::default());
     let parts = [&b"one "[..], b"", b"two ", b"three"].map(IoSlice::new);
-    log.append(&parts, Durability::Interval).unwrap();
-    assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, [(1, b"one two three".to_vec())]);
+    let place = log.append(&parts, Durability::Interval).unwrap().wait().unwrap();
+    let expected = [(place.position, b"one two three".to_vec())];
+    assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, expected);
 }
 
 #[test]
-fn class_none_is_reserved_not_appended() {
+fn class_none_takes_positions_and_is_not_logged() {
     let fs = SimFs::new();
-    let log = create(&fs, LogOptions::default());
-    let refused = log.append(&[], Durability::None);
-    assert!(matches!(refused, Err(Error::InvalidArgument(_))));
+    let log = create(&fs, options(1 << 20));
+    let ticket = log.append(&[IoSlice::new(&[1; 100])], Durability::None).unwrap();
+    assert!(ticket.end() - ticket.position() >= 100);
+    let end = ticket.wait().unwrap().end;
     assert!(matches!(log.reserve(1 << 32), Err(Error::InvalidArgument(_))));
-    assert_eq!(log.watermarks().reserved, 1);
+    let refused = log.append_batch(&[b"x"], Durability::None, &mut Vec::new());
+    assert!(matches!(refused, Err(Error::InvalidArgument(_))));
+    assert_eq!(log.watermarks().reserved, end);
+    log.close().unwrap();
+    assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, []);
 }
 
 #[test]
@@ -70,7 +75,7 @@ fn reservations_take_positions_and_nothing_else() {
     let fs = SimFs::new();
     let log = create(&fs, options(1 << 20));
     let after_header = fs.ops();
-    let mut end = 1;
+    let mut end = FIRST_POSITION;
     for len in [0, 1, 10, 11, 500] {
         let ticket = log.reserve(len).unwrap();
         assert_eq!((ticket.start, ticket.position), (end, end));
@@ -78,7 +83,7 @@ fn reservations_take_positions_and_nothing_else() {
         end = ticket.end;
     }
     assert_eq!(fs.ops(), after_header, "nothing is written for them");
-    assert_eq!(log.watermarks().logged, 1);
+    assert_eq!(log.watermarks().logged, FIRST_POSITION);
     let record = append(&log, b"x", Durability::Process).unwrap();
     assert_eq!(record.start, end);
     assert_eq!(log.watermarks().logged, record.end);
@@ -95,7 +100,7 @@ fn many_reservations_are_written_from_time_to_time() {
     for _ in 0..20_000 {
         log.reserve(1).unwrap();
     }
-    assert_eq!(fs.ops() - writes, 3, "200,000 bytes in a buffer of 64 KiB");
+    assert_eq!(fs.ops() - writes, 4, "320,000 bytes in a buffer of 64 KiB");
     log.close().unwrap();
     assert!(read(&fs, RecoveryMode::Strict).unwrap().1.clean_close);
 }
@@ -107,7 +112,7 @@ fn records_below_the_start_are_not_delivered_and_their_segments_not_read() {
     let written = fill(&log, some_records(60));
     log.close().unwrap();
     let (_, all) = read(&fs, RecoveryMode::Strict).unwrap();
-    for from in 1..=all.end + 1 {
+    for from in 0..=all.end + 1 {
         let reads = fs.reads();
         let (records, found) = read_from(&fs, from, RecoveryMode::Strict).unwrap();
         let expected: Vec<_> = written.iter().filter(|(at, _)| *at >= from).cloned().collect();
@@ -147,7 +152,7 @@ fn a_log_goes_on_in_a_fresh_segment_and_never_in_a_replayed_one() {
         assert_eq!(records, written);
         let before = fs.files();
         let at = if life == 2 { found.end + 1000 } else { 0 };
-        let log = SyncLog::create(fs.shared(), Path::new(""), options(300), &found, at).unwrap();
+        let log = go_on(&fs, options(300), &found, at).unwrap();
         assert_eq!(log.log_id(), LOG_ID);
         assert_eq!(log.watermarks().durable, found.end.max(at));
         written.extend(fill(&log, some_records(20)));
@@ -162,15 +167,13 @@ fn a_log_goes_on_in_a_fresh_segment_and_never_in_a_replayed_one() {
 fn an_existing_segment_is_never_overwritten() {
     let fs = SimFs::new();
     drop(create(&fs, options(300)));
-    let (empty, dir) = (Recovered::empty(LOG_ID), Path::new(""));
-    assert!(SyncLog::create(fs.shared(), dir, options(300), &empty, 1).is_err());
+    assert!(go_on(&fs, options(300), &Recovered::empty(LOG_ID), 0).is_err());
 }
 
 #[test]
 fn positions_beyond_the_format_are_refused() {
-    let (fs, dir) = (SimFs::new(), Path::new(""));
-    let empty = Recovered::empty(LOG_ID);
-    let refused = SyncLog::create(fs.shared(), dir, options(300), &empty, 1 << 56);
+    let fs = SimFs::new();
+    let refused = go_on(&fs, options(300), &Recovered::empty(LOG_ID), 1 << 56);
     assert!(matches!(refused, Err(Error::InvalidArgument(_))));
     assert!(fs.files().is_empty());
 }
@@ -179,7 +182,7 @@ fn positions_beyond_the_format_are_refused() {
 fn tickets_of_many_threads_tile_the_stream_and_the_file_has_their_order() {
     let fs = SimFs::new();
     let log = Arc::new(create(&fs, options(4000)));
-    let tickets = Arc::new(Mutex::new(Vec::<(Ticket, Option<Vec<u8>>)>::new()));
+    let tickets = Arc::new(Mutex::new(Vec::<(Place, Option<Vec<u8>>)>::new()));
     let threads: Vec<_> = (0..4u8)
         .map(|thread| {
             let (log, tickets) = (log.clone(), tickets.clone());
@@ -188,8 +191,8 @@ fn tickets_of_many_threads_tile_the_stream_and_the_file_has_their_order() {
                     let record = [&[thread][..], &i.to_le_bytes()].concat();
                     let (ticket, record) = match i % 10 {
                         0 => (log.reserve(3).unwrap(), None),
-                        1 => (append(&log, &record, Durability::Sync).unwrap(), Some(record)),
-                        _ => (append(&log, &record, Durability::Process).unwrap(), Some(record)),
+                        1 => (append(&*log, &record, Durability::Sync).unwrap(), Some(record)),
+                        _ => (append(&*log, &record, Durability::Process).unwrap(), Some(record)),
                     };
                     let marks = log.watermarks();
                     assert!(marks.durable <= marks.logged && marks.logged <= marks.reserved);
@@ -205,7 +208,7 @@ fn tickets_of_many_threads_tile_the_stream_and_the_file_has_their_order() {
 
     let mut tickets = std::mem::take(&mut *tickets.lock());
     tickets.sort_by_key(|(ticket, _)| ticket.start);
-    let mut end = 1;
+    let mut end = FIRST_POSITION;
     for (ticket, _) in &tickets {
         assert_eq!(ticket.start, end);
         assert!(ticket.position >= ticket.start);
@@ -226,7 +229,7 @@ fn a_closed_log_takes_nothing_and_closes_again() {
     log.close().unwrap();
     let ops = fs.ops();
     log.close().unwrap();
-    log.wait_durable(ticket.end).unwrap();
+    log.wait(ticket.end, Durability::Sync, None).unwrap();
     assert!(matches!(append(&log, b"y", Durability::Process), Err(Error::Closed)));
     assert!(matches!(log.reserve(1), Err(Error::Closed)));
     assert!(matches!(log.sync(), Err(Error::Closed)));

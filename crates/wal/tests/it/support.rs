@@ -7,21 +7,40 @@ use std::time::Duration;
 use stratalog_base::Result;
 use stratalog_base::fs::SimFs;
 use stratalog_wal::{
-    Durability, LogOptions, Position, Recovered, RecoveryMode, SyncLog, Ticket, Wal, recover,
+    Backend, Durability, FIRST_POSITION, Log, LogOptions, Place, Position, Recovered, RecoveryMode,
+    Wal, recover,
 };
 
 pub const LOG_ID: u64 = 0xfeed_beef_0bad_cafe;
 
 pub type Record = (Position, Vec<u8>);
 
-/// Small segments, and no sync but those that the test asks for.
+/// Small segments, made when they are needed, and no write or sync but those that the test asks for.
 pub fn options(segment_bytes: u64) -> LogOptions {
-    LogOptions { segment_bytes, interval: Duration::from_secs(3600), sync_every_bytes: u64::MAX }
+    LogOptions {
+        segment_bytes,
+        segments_ahead: false,
+        interval: Duration::from_secs(3600),
+        batch_delay: Duration::from_secs(3600),
+        sync_every_bytes: u64::MAX,
+        ring_bytes: 4096,
+        ..LogOptions::default()
+    }
 }
 
-pub fn create(fs: &SimFs, options: LogOptions) -> SyncLog {
-    let after = Recovered::empty(LOG_ID);
-    SyncLog::create(fs.shared(), Path::new(""), options, &after, 1).unwrap()
+/// The same for each backend, the lock-free one with its ring mapped and not.
+pub fn all_options(segment_bytes: u64) -> Vec<LogOptions> {
+    let of = |backend| LogOptions { backend, ..options(segment_bytes) };
+    let private = LogOptions { ring_mapped: false, ..of(Backend::LockFree) };
+    Backend::ALL.map(of).into_iter().chain([private]).collect()
+}
+
+pub fn create(fs: &SimFs, options: LogOptions) -> Log {
+    go_on(fs, options, &Recovered::empty(LOG_ID), 0).unwrap()
+}
+
+pub fn go_on(fs: &SimFs, options: LogOptions, after: &Recovered, at: Position) -> Result<Log> {
+    Log::create(fs.shared(), Path::new(""), options, after, at)
 }
 
 pub fn read_from(
@@ -38,19 +57,15 @@ pub fn read_from(
 }
 
 pub fn read(fs: &SimFs, mode: RecoveryMode) -> Result<(Vec<Record>, Recovered)> {
-    read_from(fs, 1, mode)
+    read_from(fs, FIRST_POSITION, mode)
 }
 
-pub fn append(log: &SyncLog, record: &[u8], durability: Durability) -> Result<Ticket> {
-    let ticket = log.append(&[IoSlice::new(record)], durability)?;
-    if durability == Durability::Sync {
-        log.wait_durable(ticket.end)?;
-    }
-    Ok(ticket)
+pub fn append(log: &dyn Wal, record: &[u8], durability: Durability) -> Result<Place> {
+    log.append(&[IoSlice::new(record)], durability)?.wait()
 }
 
 /// Appends the records in class `Process` and returns what recovery must find.
-pub fn fill<T: AsRef<[u8]>>(log: &SyncLog, records: impl IntoIterator<Item = T>) -> Vec<Record> {
+pub fn fill<T: AsRef<[u8]>>(log: &dyn Wal, records: impl IntoIterator<Item = T>) -> Vec<Record> {
     records
         .into_iter()
         .map(|record| {

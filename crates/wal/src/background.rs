@@ -1,0 +1,193 @@
+//! The threads of a log. Each sleeps until an alarm is raised; an idle log uses no processor time.
+//!
+//! | thread | raised by | does |
+//! |---|---|---|
+//! | `stratalog-wal-write` | appends of the backends with a thread, those who await or are called back | writes what waits |
+//! | `stratalog-wal-sync` | appends of class `Interval`, much that is not durable, those who await or are called back | writes and syncs |
+//! | `stratalog-wal-files` | a segment that fills, its age | makes files ahead, seals by age, removes what retention does not keep |
+//!
+//! If one dies, its work is done by callers (LOG-4), or not at all (files ahead); the health says so.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stratalog_base::sync::{AtomicU8, Instant, JoinHandle, Ordering, sleep, spawn};
+use stratalog_base::{Error, Result};
+
+use crate::alarm::Wake;
+use crate::core::Core;
+use crate::stats::{Cause, Health};
+
+/// How long a log that is dropped waits for a thread in the midst of a call.
+const DROP_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a thread is.
+#[derive(Debug, Default)]
+pub struct Pulse(AtomicU8);
+
+const STOPPED: u8 = 0;
+const RUNNING: u8 = 1;
+const DEAD: u8 = 2;
+
+impl Pulse {
+    fn set(&self, health: Health) {
+        let health = match health {
+            Health::Stopped => STOPPED,
+            Health::Running => RUNNING,
+            Health::Dead => DEAD,
+        };
+        self.0.store(health, Ordering::Release);
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        match self.0.load(Ordering::Acquire) {
+            STOPPED => Health::Stopped,
+            RUNNING => Health::Running,
+            _ => Health::Dead,
+        }
+    }
+
+    /// Whether it does its work.
+    pub fn is_running(&self) -> bool {
+        self.health() == Health::Running
+    }
+}
+
+/// How the threads are.
+#[derive(Debug, Default)]
+pub struct Roll {
+    pub write: Pulse,
+    pub sync: Pulse,
+    pub files: Pulse,
+}
+
+const WRITE: &str = "stratalog-wal-write";
+const SYNC: &str = "stratalog-wal-sync";
+const FILES: &str = "stratalog-wal-files";
+
+impl Roll {
+    /// All, by name.
+    pub fn list(&self) -> [(&'static str, Health); 3] {
+        [(WRITE, &self.write), (SYNC, &self.sync), (FILES, &self.files)]
+            .map(|(name, pulse)| (name, pulse.health()))
+    }
+}
+
+/// The threads' handles.
+#[derive(Debug)]
+pub struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    /// Starts those that the options ask for.
+    ///
+    /// # Errors
+    /// If the system refuses; those started end by [`stop`].
+    pub fn start(core: &Arc<Core>) -> Result<Threads> {
+        let mut threads = Threads(Vec::new());
+        let options = &core.options;
+        let files = options.segments_ahead
+            || options.segment_age.is_some()
+            || options.retention != crate::Retention::Everything;
+        let started = threads
+            .run(core, WRITE, |roll| &roll.write, write)
+            .and_then(|()| threads.run(core, SYNC, |roll| &roll.sync, sync))
+            .and_then(|()| {
+                if files {
+                    threads.run(core, FILES, |roll| &roll.files, files_step)
+                } else {
+                    Ok(())
+                }
+            });
+        if let Err(error) = started {
+            stop(core);
+            return Err(error);
+        }
+        Ok(threads)
+    }
+
+    fn run(
+        &mut self,
+        core: &Arc<Core>,
+        name: &'static str,
+        pulse: fn(&Roll) -> &Pulse,
+        body: fn(&Core),
+    ) -> Result<()> {
+        pulse(&core.threads).set(Health::Running);
+        let thread = {
+            let core = core.clone();
+            move || {
+                // What it had in hand is guarded where it is: a group whose leader panics has failed.
+                let ended = catch_unwind(AssertUnwindSafe(|| body(&core)));
+                let health = if ended.is_ok() { Health::Stopped } else { Health::Dead };
+                pulse(&core.threads).set(health);
+                if health == Health::Dead {
+                    // Those who count on it by now are served once more; later ones serve themselves.
+                    _ = core.durable_to(core.reserved(), None);
+                    core.alerts.thread_died(name);
+                }
+            }
+        };
+        let dir = core.files.dir();
+        let handle = spawn(name, thread).map_err(|e| Error::io("start a thread of", dir, e))?;
+        self.0.push(handle);
+        Ok(())
+    }
+
+    /// Waits until they have ended.
+    pub fn join(self) {
+        for thread in self.0 {
+            _ = thread.join();
+        }
+    }
+
+    /// The same, but no longer than [`DROP_LIMIT`]: a thread in a call that does not return is left.
+    pub fn join_or_leave(self, core: &Core) {
+        let deadline = Instant::now() + DROP_LIMIT;
+        let running = || core.threads.list().iter().any(|(_, health)| *health == Health::Running);
+        while running() && Instant::now() < deadline {
+            sleep(Duration::from_micros(100));
+        }
+        if !running() {
+            self.join();
+        }
+    }
+}
+
+/// Tells the threads to end.
+pub fn stop(core: &Core) {
+    for alarm in [&core.write_alarm, &core.sync_alarm, &core.files_alarm] {
+        alarm.stop();
+    }
+}
+
+fn write(core: &Core) {
+    while core.write_alarm.wait(None) == Wake::Raised {
+        let cause = core.batch_cause();
+        // A failure has stopped the log, which tells everyone who asks.
+        while let Some(target) = core.unwritten() {
+            if core.write_to(target, None, cause).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn sync(core: &Core) {
+    while core.sync_alarm.wait(None) == Wake::Raised {
+        let end = core.reserved();
+        _ = core.write_to(end, None, Cause::Age).and_then(|_| core.sync_to(end, None));
+    }
+}
+
+fn files_step(core: &Core) {
+    let mut next = core.options.segment_age;
+    loop {
+        let deadline = next.and_then(|after| Instant::now().checked_add(after));
+        if core.files_alarm.wait(deadline) == Wake::Stopped {
+            return;
+        }
+        next = core.step_files();
+    }
+}

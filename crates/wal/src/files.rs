@@ -1,0 +1,463 @@
+//! [`Files`]: the segment files of a log that is being written, and the background step that makes
+//! them ahead.
+//!
+//! # Invariants
+//! - FILES-1: what is in a segment and not durable lies in the active file or in those `unsynced`; a
+//!   segment becomes active only after the one before has been put there. So a sync that goes through
+//!   both, oldest first, covers all that was written before it began.
+//! - FILES-2: a file is retired or removed only when no record in it is needed, and its name is gone
+//!   durably when that is acknowledged, oldest first.
+//! - FILES-3: indices are given out once, and each segment has a higher one than the one before.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stratalog_base::Result;
+use stratalog_base::fs::{File, Fs};
+use stratalog_base::sync::{AtomicU64, Instant, Mutex, Ordering};
+
+use crate::carry::Carried;
+use crate::frame::StreamId;
+use crate::options::{Archive, LogOptions, Retention};
+use crate::recovery::SegmentEnd;
+use crate::segment::{
+    Header, Identity, Link, Previous, Segment, Spare, file_name, is_leftover, retired_name,
+};
+use crate::{Position, ring_file};
+
+/// Bytes allocated for the first segment of a session before anything is known of its load.
+const FIRST_ALLOCATION_BYTES: u64 = 64 << 10;
+/// Bytes by which it is extended ahead of need, at most.
+const MAX_ALLOCATION_BYTES: u64 = 8 << 20;
+/// After a failed step the next is tried when so many bytes more are in use.
+const RETRY_BYTES: u64 = 8 << 20;
+/// Retired files that are kept to be recycled, besides the spare.
+const RETIRED_MAX: usize = 2;
+
+/// See the module page.
+#[derive(Debug)]
+pub struct Files {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    log_id: u64,
+    /// The first segment of this session.
+    session: u64,
+    segment_bytes: u64,
+    /// Whether files are made ahead.
+    ahead: bool,
+    retention: Retention,
+    archive: Option<Archive>,
+    /// Bytes in use of the active file.
+    active_bytes: AtomicU64,
+    /// How many these must be for the background step to have something to do.
+    next_step_at: AtomicU64,
+    state: Mutex<State>,
+    /// Held by whoever removes segments.
+    removal: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    active: Arc<dyn File>,
+    active_index: u64,
+    /// Bytes of it that have space.
+    allocated: u64,
+    /// Sealed, oldest first, not known to be durable (FILES-1).
+    unsynced: Vec<Arc<dyn File>>,
+    /// Not written any more, until they are removed, oldest first.
+    older: Vec<Sealed>,
+    spare: Option<Spare>,
+    /// Indices of files to be recycled.
+    retired: Vec<u64>,
+    next_index: u64,
+    begun: Instant,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    segment: SegmentEnd,
+    /// Sealed, or found, by this process.
+    since: Instant,
+}
+
+impl Files {
+    /// Removes leftovers and begins a session in a fresh segment that starts with `frames`; `older`
+    /// are the segments that there are.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn begin(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: &LogOptions,
+        header: Header,
+        frames: &[u8],
+        older: &[SegmentEnd],
+    ) -> Result<(Files, Segment)> {
+        for name in fs.list(dir)? {
+            if is_leftover(&name) || name == ring_file::UNREADY_NAME {
+                fs.remove(&dir.join(name))?;
+            }
+        }
+        let ahead = options.segments_ahead;
+        let allocated = if ahead { FIRST_ALLOCATION_BYTES.min(options.segment_bytes) } else { 0 };
+        let segment = Segment::first(&*fs, dir, header, frames, allocated)?;
+        let now = Instant::now();
+        let state = State {
+            active: segment.file.clone(),
+            active_index: header.id.index,
+            allocated,
+            unsynced: Vec::new(),
+            older: older
+                .iter()
+                .map(|it| SegmentEnd { end: it.end.min(header.link.base), ..*it })
+                .map(|segment| Sealed { segment, since: now })
+                .collect(),
+            spare: None,
+            retired: Vec::new(),
+            next_index: header.id.index + 1,
+            begun: now,
+        };
+        let files = Files {
+            fs,
+            dir: dir.to_owned(),
+            log_id: header.id.log_id,
+            session: header.link.session,
+            segment_bytes: options.segment_bytes,
+            ahead,
+            retention: options.retention,
+            archive: options.archive.clone(),
+            active_bytes: AtomicU64::new(segment.len()),
+            next_step_at: AtomicU64::new(if ahead { allocated / 2 } else { u64::MAX }),
+            state: Mutex::new(state),
+            removal: Mutex::new(()),
+        };
+        Ok((files, segment))
+    }
+
+    /// Where the files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What they are on.
+    pub fn fs(&self) -> &dyn Fs {
+        &*self.fs
+    }
+
+    /// The number of the session: its first segment's index.
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// The random number that tells the log's segments from others'.
+    pub fn log_id(&self) -> u64 {
+        self.log_id
+    }
+
+    /// Seals `old` and returns the segment that continues it. Waits for nothing but the next file's
+    /// making, if none was made ahead.
+    ///
+    /// # Errors
+    /// If the system refuses; then no segment may be written any more.
+    pub fn rotate(&self, old: &Segment, durable: Position) -> Result<Segment> {
+        let index = old.header.id.index;
+        // One whose making took so long that another was made meanwhile comes too late (FILES-3).
+        let spare = self.state.lock().spare.take_if(|spare| spare.id.index > index);
+        let spare = match spare {
+            Some(spare) => spare,
+            None => Spare::create(&*self.fs, &self.dir, self.next_identity(true), 0)?,
+        };
+        old.seal(durable, spare.id.index)?;
+        let end = old.end;
+        let previous = Some(Previous { index, end });
+        let link = Link { base: end, previous, durable, session: self.session };
+        {
+            let now = Instant::now();
+            let mut state = self.state.lock();
+            let sealed = std::mem::replace(&mut state.active, spare.file.clone());
+            state.unsynced.push(sealed); // FILES-1: before anything is written to the next one.
+            state.older.push(Sealed { segment: SegmentEnd { index, end }, since: now });
+            state.active_index = spare.id.index;
+            state.allocated = self.segment_bytes;
+            state.begun = now;
+        }
+        if self.ahead {
+            self.next_step_at.store(self.segment_bytes / 4, Ordering::Relaxed);
+        }
+        Segment::begin(spare, link)
+    }
+
+    fn next_identity(&self, is_ahead: bool) -> Identity {
+        let mut state = self.state.lock();
+        state.next_index += 1; // FILES-3
+        Identity { log_id: self.log_id, index: state.next_index - 1, is_ahead }
+    }
+
+    /// Makes all that was written before this call durable.
+    ///
+    /// # Errors
+    /// If a sync fails; then nothing more may be written or synced.
+    pub fn sync(&self) -> Result<()> {
+        let (sealed, active) = {
+            let state = self.state.lock();
+            (state.unsynced.clone(), state.active.clone())
+        };
+        for file in sealed.iter().chain([&active]) {
+            file.sync()?;
+        }
+        if !sealed.is_empty() {
+            let mut state = self.state.lock();
+            state.unsynced.retain(|it| !sealed.iter().any(|synced| Arc::ptr_eq(it, synced)));
+        }
+        Ok(())
+    }
+
+    /// Notes that `len` bytes of the active file are in use; whether the background step has something
+    /// to make then.
+    #[inline]
+    pub fn note_len(&self, len: u64) -> bool {
+        self.active_bytes.store(len, Ordering::Relaxed);
+        len >= self.next_step_at.load(Ordering::Relaxed)
+    }
+
+    /// The background step: extends the active file ahead of need, and makes a spare once the active
+    /// segment is a quarter full.
+    ///
+    /// # Errors
+    /// If the system refuses: the log goes on without, and tries again later.
+    pub fn make_ahead(&self) -> Result<()> {
+        let len = self.active_bytes.load(Ordering::Relaxed);
+        if !self.ahead || len < self.next_step_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.next_step_at.store(u64::MAX, Ordering::Relaxed);
+        let made = self.extend(len).and_then(|()| self.make_spare(len));
+        let next = match &made {
+            Ok(()) => self.next_step(),
+            Err(_) => len.saturating_add(RETRY_BYTES),
+        };
+        // A rotation in the meantime has set it for the next segment.
+        _ = self.next_step_at.compare_exchange(
+            u64::MAX,
+            next,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        made
+    }
+
+    fn extend(&self, len: u64) -> Result<()> {
+        let (active, allocated) = {
+            let state = self.state.lock();
+            (state.active.clone(), state.allocated)
+        };
+        if allocated >= self.segment_bytes || len < allocated / 2 {
+            return Ok(());
+        }
+        let used = allocated.max(len);
+        let more = used.clamp(FIRST_ALLOCATION_BYTES, MAX_ALLOCATION_BYTES);
+        let target = (used + more).min(self.segment_bytes);
+        active.allocate(target)?;
+        let mut state = self.state.lock();
+        if Arc::ptr_eq(&state.active, &active) {
+            state.allocated = target;
+        }
+        Ok(())
+    }
+
+    fn make_spare(&self, len: u64) -> Result<()> {
+        self.retire_late_spare()?;
+        if len < self.segment_bytes / 4 || self.state.lock().spare.is_some() {
+            return Ok(());
+        }
+        let id = self.next_identity(true);
+        let retired = self.state.lock().retired.pop();
+        let spare = match retired {
+            Some(retired) => Spare::recycle(&*self.fs, &self.dir, id, retired)?,
+            None => Spare::create(&*self.fs, &self.dir, id, self.segment_bytes)?,
+        };
+        self.state.lock().spare = Some(spare);
+        Ok(())
+    }
+
+    fn retire_late_spare(&self) -> Result<()> {
+        let late = {
+            let mut state = self.state.lock();
+            let active = state.active_index;
+            state.spare.take_if(|spare| spare.id.index < active)
+        };
+        let Some(Spare { id, .. }) = late else { return Ok(()) };
+        self.fs
+            .rename(&self.dir.join(file_name(id.index)), &self.dir.join(retired_name(id.index)))?;
+        self.state.lock().retired.push(id.index);
+        Ok(())
+    }
+
+    fn next_step(&self) -> u64 {
+        let state = self.state.lock();
+        let extension =
+            if state.allocated < self.segment_bytes { state.allocated / 2 } else { u64::MAX };
+        let spare = if state.spare.is_none() { self.segment_bytes / 4 } else { u64::MAX };
+        extension.min(spare)
+    }
+
+    /// Begins fresh segments after a failure: one that holds what is carried, and one at `at` to go on
+    /// in. The files of before are not written any more.
+    ///
+    /// # Errors
+    /// If the system refuses; then all is as it was, but for files that do not change what is recovered.
+    pub fn begin_anew(&self, carried: &Carried, at: Position) -> Result<Segment> {
+        let first = |base, previous, frames: &[u8]| {
+            let link = Link { base, previous, durable: base, session: self.session };
+            let header = Header { id: self.next_identity(false), link };
+            Segment::first(&*self.fs, &self.dir, header, frames, 0)
+        };
+        let frames = carried.frames_of(StreamId::of(self.log_id, self.session));
+        let mut previous = carried.previous;
+        let mut copied = None;
+        if !frames.is_empty() {
+            let segment = first(carried.base, previous, &frames)?;
+            let copy = SegmentEnd { index: segment.header.id.index, end: segment.end };
+            previous = Some(Previous { index: copy.index, end: copy.end });
+            copied = Some(copy);
+        }
+        let segment = first(at, previous, &[])?;
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let failed = SegmentEnd { index: state.active_index, end: carried.base };
+        state.older.push(Sealed { segment: failed, since: now });
+        for sealed in &mut state.older {
+            sealed.segment.end = sealed.segment.end.min(carried.base);
+        }
+        state.older.extend(copied.map(|segment| Sealed { segment, since: now }));
+        state.active = segment.file.clone();
+        state.active_index = segment.header.id.index;
+        state.unsynced.clear();
+        state.allocated = self.segment_bytes;
+        state.begun = now;
+        Ok(segment)
+    }
+
+    /// The segment in which the record at `position` lies, if it is in one that is sealed, and where
+    /// that ends; else the active one.
+    pub fn locate(&self, position: Position) -> (u64, Option<Position>) {
+        let state = self.state.lock();
+        let sealed = state.older.iter().map(|it| it.segment).filter(|it| it.end > position);
+        match sealed.min_by_key(|it| (it.end, it.index)) {
+            Some(segment) => (segment.index, Some(segment.end)),
+            None => (state.active_index, None),
+        }
+    }
+
+    /// How long the active segment has been written.
+    pub fn active_age(&self) -> Duration {
+        self.state.lock().begun.elapsed()
+    }
+
+    /// Removes what [`LogOptions::retention`] does not keep. Returns when there may be more to remove.
+    ///
+    /// # Errors
+    /// As [`Files::truncate_before`].
+    pub fn retain(&self) -> Result<Option<Duration>> {
+        let (position, next) = {
+            let state = self.state.lock();
+            let end_of = |sealed: &Sealed| sealed.segment.end;
+            match self.retention {
+                Retention::Everything => (None, None),
+                Retention::Segments(count) => {
+                    let surplus = state.older.len().checked_sub(count);
+                    let last = surplus.and_then(|it| it.checked_sub(1));
+                    (last.map(|last| end_of(&state.older[last])), None)
+                }
+                Retention::Age(age) => {
+                    let old = state.older.iter().rfind(|it| it.since.elapsed() >= age);
+                    let young = state.older.iter().find(|it| it.since.elapsed() < age);
+                    let next = young.map(|it| age.saturating_sub(it.since.elapsed()));
+                    (old.map(end_of), next)
+                }
+            }
+        };
+        if let Some(position) = position {
+            self.truncate_before(position)?;
+        }
+        Ok(next)
+    }
+
+    /// Removes the segments that lie wholly below `position`, never the one being written.
+    ///
+    /// # Errors
+    /// If a file cannot be archived or removed or the directory not be synced; then some are gone.
+    pub fn truncate_before(&self, position: Position) -> Result<()> {
+        let _removal = self.removal.lock();
+        let mut removed = false;
+        let outcome = loop {
+            let oldest = {
+                let state = self.state.lock();
+                let obsolete = state.older.iter().map(|it| it.segment);
+                obsolete.filter(|it| it.end <= position).min_by_key(|it| it.index)
+            };
+            let Some(oldest) = oldest else { break Ok(()) };
+            if let Err(error) = self.remove(oldest.index) {
+                break Err(error);
+            }
+            removed = true;
+            self.state.lock().older.retain(|it| it.segment != oldest);
+        };
+        if removed {
+            self.fs.sync_dir(&self.dir)?; // FILES-2
+        }
+        outcome
+    }
+
+    /// Retires the file of a segment, or removes it if enough are retired.
+    fn remove(&self, index: u64) -> Result<()> {
+        let path = self.dir.join(file_name(index));
+        if let Some(archive) = &self.archive {
+            archive.call(&path)?;
+        }
+        let recycle = self.ahead && {
+            let state = self.state.lock();
+            let len = self.fs.open(&path).and_then(|file| file.len());
+            state.retired.len() < RETIRED_MAX && len.is_ok_and(|len| len == self.segment_bytes)
+        };
+        let outcome = if recycle {
+            self.fs.rename(&path, &self.dir.join(retired_name(index)))
+        } else {
+            self.fs.remove(&path)
+        };
+        match outcome {
+            Err(error) if !error.is_not_found() => Err(error),
+            Ok(()) if recycle => {
+                self.state.lock().retired.push(index);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many segments hold records, or may.
+    pub fn segment_count(&self) -> u64 {
+        self.state.lock().older.len() as u64 + 1
+    }
+
+    /// Bytes of all segment files, those made ahead and those to be recycled included.
+    ///
+    /// # Errors
+    /// If the directory or a file cannot be read.
+    pub fn bytes(&self) -> Result<u64> {
+        let names = self.fs.list(&self.dir)?;
+        names.iter().filter(|name| is_ours(name)).try_fold(0, |sum, name| {
+            match self.fs.open(&self.dir.join(name)).and_then(|file| file.len()) {
+                Ok(len) => Ok(sum + len),
+                Err(error) if error.is_not_found() => Ok(sum),
+                Err(error) => Err(error),
+            }
+        })
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    crate::segment::parse_name(name).is_some() || is_leftover(name) || name == ring_file::NAME
+}

@@ -1,0 +1,184 @@
+//! What happens to a log as a whole: closing, resuming after a failure, changing the backend, making
+//! files ahead, and being asked how it is. All but the last two exclude one another by `switching`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stratalog_base::{Error, Result};
+
+use crate::Position;
+use crate::background::{self, Threads};
+use crate::carry;
+use crate::core::{Core, RingFront, Writer};
+use crate::files::Files;
+use crate::options::{Backend, LogOptions};
+use crate::recovery::RecoveryMode;
+use crate::ring::{Drain, Ring, RingMemory};
+use crate::ring_file;
+use crate::stats::{Cause, LogStats};
+
+/// Makes the ring of a session, mapped if that is wanted and can be had, which begins at `at`.
+///
+/// # Errors
+/// If the system refuses.
+pub fn make_ring(files: &Files, options: &LogOptions, at: Position) -> Result<(RingFront, Drain)> {
+    let capacity = options.ring_bytes;
+    let mut mapped = None;
+    if options.ring_mapped {
+        let (fs, dir) = (files.fs(), files.dir());
+        ring_file::create(fs, dir, files.log_id(), files.session(), capacity)?;
+        let len = ring_file::HEADER_BYTES + capacity as usize;
+        mapped = fs.map(&dir.join(ring_file::NAME), len)?;
+    }
+    let (memory, mapped) = match mapped {
+        Some(mapping) => (RingMemory::mapped(mapping, ring_file::HEADER_BYTES), true),
+        None => (RingMemory::heap(capacity as usize), false),
+    };
+    let (ring, drain) = Ring::new(memory, at);
+    Ok((RingFront { ring, mapped }, drain))
+}
+
+/// Makes all that has a ticket survive a power cut, and then says so in the file.
+///
+/// # Errors
+/// If a write or sync fails; the log is closed all the same, but recovery will not find it clean.
+pub fn close(core: &Arc<Core>, threads: Threads) -> Result<()> {
+    let closed = close_core(core);
+    background::stop(core);
+    threads.join();
+    core.abandon();
+    closed
+}
+
+fn close_core(core: &Core) -> Result<()> {
+    let _switching = core.switching.lock();
+    core.check()?;
+    let end = core.stop(Error::Closed);
+    core.write_to(end, None, Cause::Close)?;
+    core.sync_to(end, None)?;
+    let end = core.write_close_mark(end)?;
+    core.sync_to(end, None).map(|_| ())
+}
+
+/// Lets another backend write from now on.
+///
+/// # Errors
+/// Of the write, or of making the ring, and why the log takes no records.
+pub fn set_backend(core: &Core, to: Backend) -> Result<()> {
+    let _switching = core.switching.lock();
+    core.check()?;
+    let from = core.backend();
+    if from == to {
+        return Ok(());
+    }
+    if from != Backend::LockFree && to != Backend::LockFree {
+        core.set_backend(to); // The queue stays; only who writes it changes.
+        return Ok(());
+    }
+    let mut drain = None;
+    if to == Backend::LockFree && core.any_ring().is_none() {
+        let (front, its_drain) = make_ring(&core.files, &core.options, core.reserved())?;
+        front.ring.close(); // Until its time comes.
+        core.install_ring(front);
+        drain = Some(its_drain);
+    }
+    let end = core.close_front();
+    core.write_to(end, None, Cause::Close)?;
+    core.written.with_seat(|writer| {
+        if let Some(drain) = drain {
+            writer.drain = Some(drain);
+        }
+        if !writer.segment.is_empty() {
+            core.rotate(&mut writer.segment).inspect_err(|error| core.poison(error))?;
+        }
+        core.open_front(to, writer, end); // LOG-2
+        core.set_backend(to);
+        Ok(())
+    })?;
+    core.published.raise(end);
+    match core.check() {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            core.close_front(); // The log failed, or was dropped, in the meantime.
+            Err(error)
+        }
+    }
+}
+
+/// Goes on after a failure.
+///
+/// # Errors
+/// If what was acknowledged cannot be read back or written anew: then the log stays as it was.
+pub fn resume(core: &Core) -> Result<()> {
+    let _switching = core.switching.lock();
+    match core.check() {
+        Ok(()) => return Ok(()),
+        Err(Error::Closed) => return Err(Error::Closed),
+        Err(_) => {}
+    }
+    let durable = core.durable.reached();
+    let (logged, end) = core.come_to_rest();
+    let (fs, dir) = (core.files.fs(), core.files.dir());
+    let carried = carry::collect(fs, dir, durable, RecoveryMode::TornTail)?;
+    if carried.found.end < logged {
+        let what = format!(
+            "the log can be read back to position {} only, but acknowledged up to {logged}",
+            carried.found.end
+        );
+        return Err(Error::corrupt(dir, 0, what));
+    }
+    let at = end.max(carried.end());
+    let segment = core.files.begin_anew(&carried, at)?;
+    core.written.revive(at, |writer| {
+        let drain = writer.drain.take();
+        *writer = Writer::new(segment, drain);
+        core.open_front(core.backend(), writer, at);
+    });
+    core.durable.revive(at, |()| {});
+    core.published.revive(at, |()| {});
+    core.unstop();
+    Ok(())
+}
+
+impl Core {
+    /// What the files thread does when it is woken; returns after how long it wants to be again.
+    pub fn step_files(&self) -> Option<Duration> {
+        let mut next = None;
+        if let Some(limit) = self.options.segment_age {
+            let left = limit.saturating_sub(self.files.active_age());
+            if left.is_zero() {
+                // A failure has stopped the log, which tells everyone who asks.
+                _ = self.written.with_seat(|writer| match writer.segment.is_empty() {
+                    true => Ok(()),
+                    false => self.rotate(&mut writer.segment).inspect_err(|e| self.poison(e)),
+                });
+            }
+            next = Some(if left.is_zero() { limit } else { left });
+        }
+        // The log goes on without files made ahead, and with more segments than it should keep.
+        _ = self.files.make_ahead();
+        let retained = self.files.retain().unwrap_or(Some(Duration::from_secs(1)));
+        if let Ok(bytes) = self.files.bytes() {
+            self.alerts.log_bytes(bytes);
+        }
+        next.into_iter().chain(retained).min()
+    }
+}
+
+/// What the log has done so far, and how it is.
+pub fn stats(core: &Core) -> LogStats {
+    let (records, bytes) = core.depth();
+    let failed = match core.check() {
+        Err(Error::Closed) | Ok(()) => None,
+        Err(error) => Some(error),
+    };
+    LogStats {
+        backend: core.backend().name(),
+        threads: core.threads.list().to_vec(),
+        segments: core.files.segment_count(),
+        // An unreadable directory shows elsewhere.
+        file_bytes: core.files.bytes().unwrap_or(0),
+        failed,
+        ..core.counters.stats(records, bytes)
+    }
+}

@@ -1,0 +1,334 @@
+//! [`Log`]: the handle of a log that is being written.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stratalog_base::fs::Fs;
+use stratalog_base::key::MAX_SEQ_NO;
+use stratalog_base::sync::{Instant, Mutex, Ordering, fence, spawn};
+use stratalog_base::{Error, Result};
+
+use crate::alarm::Urgency;
+use crate::background::{self, Threads};
+use crate::carry::{self, Carried};
+use crate::core::Core;
+use crate::files::Files;
+use crate::frame::{self, Draft, Kind};
+use crate::group::GroupCommit;
+use crate::lifecycle;
+use crate::options::{Backend, LogOptions};
+use crate::reader::Reader;
+use crate::recovery::{FIRST_POSITION, Recovered, RecoveryMode};
+use crate::segment::{Header, Identity, Link};
+use crate::stats::LogStats;
+use crate::{Callback, Durability, Place, Position, Ticket, Wal, Watermarks};
+
+/// Skip frames may wait in memory up to this size.
+const SKIP_BUFFER_BYTES: u64 = 64 << 10;
+
+/// A log: segments in a directory, and one of three [`Backend`]s that write them.
+///
+/// Dropping it without [`Wal::close`] is like the death of the process: what was acknowledged can be
+/// recovered, nothing more is written or synced. The drop waits for a call of a background thread
+/// that is under way, but not longer than a second.
+pub struct Log {
+    core: Arc<Core>,
+    threads: Mutex<Option<Threads>>,
+}
+
+impl Log {
+    /// Opens the log in the existing directory `dir`, or begins one. What a process or power failure
+    /// left that is not known to be durable is copied to a fresh segment and synced before this
+    /// returns; so positions and records stay as they were, and [`Wal::reader`] reads them.
+    ///
+    /// # Errors
+    /// As [`crate::recover`] in the mode [`RecoveryMode::TornTail`], and as [`Log::create`].
+    pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: LogOptions) -> Result<(Log, Recovered)> {
+        Log::open_with(fs, dir, options, RecoveryMode::TornTail)
+    }
+
+    /// The same in another mode.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; [`Error::InvalidArgument`] for [`RecoveryMode::Salvage`], which may find holes.
+    pub fn open_with(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: LogOptions,
+        mode: RecoveryMode,
+    ) -> Result<(Log, Recovered)> {
+        if mode == RecoveryMode::Salvage {
+            return Err(Error::InvalidArgument("a log cannot go on from a salvage".into()));
+        }
+        let carried = carry::collect(&*fs, dir, FIRST_POSITION, mode)?;
+        let found = carried.found.clone();
+        let log = Log::begin(fs, dir, options, &found, carried)?;
+        Ok((log, found))
+    }
+
+    /// Continues the log that [`crate::recover`] found (`after`), or begins one
+    /// ([`Recovered::empty`]), in a fresh segment of `dir` that starts at `at` or where the
+    /// recovered log ended, whichever is greater. The segment and its name are durable on return.
+    ///
+    /// What was recovered must be durable elsewhere by now, and later recoveries must start at or
+    /// above `after.end`: bytes that recovery has read need not be on the disk. Older segments stay
+    /// until [`Wal::truncate_before`]. For a log whose records stay in it, see [`Log::open`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if `at` is no position or the options are none; or if the system
+    /// refuses, then files may be left that recovery recognises as never used.
+    pub fn create(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: LogOptions,
+        after: &Recovered,
+        at: Position,
+    ) -> Result<Log> {
+        let base = at.max(after.end).max(FIRST_POSITION);
+        let Some(base) = base.checked_next_multiple_of(frame::ALIGNMENT as u64) else {
+            return Err(Error::InvalidArgument(format!("log position {base}")));
+        };
+        Log::begin(fs, dir, options, after, Carried::nothing(after, base))
+    }
+
+    fn begin(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: LogOptions,
+        after: &Recovered,
+        carried: Carried,
+    ) -> Result<Log> {
+        options.check()?;
+        if carried.base > MAX_SEQ_NO {
+            return Err(Error::InvalidArgument(format!("log position {}", carried.base)));
+        }
+        let log_id = after.log_id.unwrap_or_else(|| RandomState::new().hash_one(dir));
+        let index = after.next_index;
+        let Carried { base, previous, .. } = carried;
+        let link = Link { base, previous, durable: base, session: index };
+        let header = Header { id: Identity { log_id, index, is_ahead: false }, link };
+        let frames = carried.frames_of(header.stream());
+        let (files, segment) = Files::begin(fs, dir, &options, header, &frames, &after.segments)?;
+        let ring = match options.backend {
+            Backend::LockFree => Some(lifecycle::make_ring(&files, &options, segment.end)?),
+            _ => None,
+        };
+        let core = Arc::new(Core::new(options, files, segment, ring));
+        let threads = Threads::start(&core)?;
+        Ok(Log { core, threads: Mutex::new(Some(threads)) })
+    }
+
+    /// The random number that tells this log's segments from others'.
+    pub fn log_id(&self) -> u64 {
+        self.core.files.log_id()
+    }
+
+    /// Who writes.
+    pub fn backend(&self) -> Backend {
+        self.core.backend()
+    }
+
+    /// Whether the ring of [`Backend::LockFree`] is mapped from a file; `None` if there is no ring.
+    pub fn is_ring_mapped(&self) -> Option<bool> {
+        self.core.any_ring().map(|front| front.mapped)
+    }
+
+    /// Lets another backend write from now on. Appends go on meanwhile: those of a moment wait until
+    /// what was appended before is written. No record is lost or changes its order.
+    ///
+    /// # Errors
+    /// Of the write, or of making the ring: then the backend is the same as before; [`Error::Closed`],
+    /// [`Error::Poisoned`].
+    pub fn set_backend(&self, backend: Backend) -> Result<()> {
+        lifecycle::set_backend(&self.core, backend)
+    }
+
+    /// Goes on after a failed write or sync, once its cause is gone: what was acknowledged is read
+    /// back and copied from the failed segment, from its last durable position on, to a fresh one,
+    /// which is synced; then appends are taken again. Records whose callers got the error may or may
+    /// not be among what was copied. Does nothing to a log that has not failed.
+    ///
+    /// # Errors
+    /// If the system refuses, or [`Error::Corrupt`] if what was acknowledged cannot be read back: the
+    /// log stays as it was, and this can be called again. [`Error::Closed`].
+    pub fn resume(&self) -> Result<()> {
+        lifecycle::resume(&self.core)
+    }
+
+    /// What the log has done so far, and how it is. Costs writers nothing.
+    pub fn stats(&self) -> LogStats {
+        lifecycle::stats(&self.core)
+    }
+
+    /// [`Wal::close`], but returns `false` after `limit`, while the closing goes on in the background.
+    ///
+    /// # Errors
+    /// As [`Wal::close`].
+    pub fn close_within(&self, limit: Duration) -> Result<bool> {
+        let deadline = Instant::now().checked_add(limit);
+        let Some(threads) = self.threads.lock().take() else {
+            return self.close().map(|()| true);
+        };
+        let closed = Arc::new(GroupCommit::new(0, ()));
+        let body = {
+            let (core, closed) = (self.core.clone(), closed.clone());
+            move || match lifecycle::close(&core, threads) {
+                Ok(()) => closed.raise(1),
+                Err(error) => closed.fail(&error),
+            }
+        };
+        let dir = self.core.files.dir();
+        spawn("stratalog-wal-close", body).map_err(|e| Error::io("start a thread of", dir, e))?;
+        closed.follow(1, deadline)
+    }
+
+    /// A record's payload compressed, where that is wanted and helps.
+    #[inline]
+    fn compressed(&self, parts: &[IoSlice<'_>]) -> Option<Vec<u8>> {
+        let from = self.core.options.compress_from_bytes?;
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let mut payload = Vec::new();
+        (bytes >= from && frame::compress(parts, &mut payload)).then_some(payload)
+    }
+
+    /// What follows an append besides the place: who must know of it.
+    #[inline]
+    fn appended(&self, durability: Durability) {
+        let core = &*self.core;
+        match durability {
+            Durability::Interval => core.sync_alarm.raise(Urgency::Soon),
+            _ if core.backend() == Backend::SyncThread => core.raise_batch(),
+            _ => {}
+        }
+    }
+}
+
+impl Wal for Log {
+    #[inline]
+    fn append(&self, parts: &[IoSlice<'_>], durability: Durability) -> Result<Ticket<'_>> {
+        if durability == Durability::None {
+            let bytes = parts.iter().map(|part| part.len() as u64).sum();
+            return Ok(Ticket::new(self, self.reserve(bytes)?, durability));
+        }
+        let place = match self.compressed(parts) {
+            None => self.core.place(&Draft::new(Kind::Record, parts)?)?,
+            Some(payload) => self.core.place(&Draft::compressed(&[IoSlice::new(&payload)])?)?,
+        };
+        self.appended(durability);
+        Ok(Ticket::new(self, place, durability))
+    }
+
+    fn append_batch(
+        &self,
+        records: &[&[u8]],
+        durability: Durability,
+        positions: &mut Vec<Position>,
+    ) -> Result<Ticket<'_>> {
+        if durability == Durability::None {
+            return Err(Error::InvalidArgument("a batch of class None is not logged".into()));
+        }
+        let compressed: Vec<_> =
+            records.iter().map(|record| self.compressed(&[IoSlice::new(record)])).collect();
+        let payloads: Vec<_> = records
+            .iter()
+            .zip(&compressed)
+            .map(|(record, payload)| [IoSlice::new(payload.as_deref().unwrap_or(record))])
+            .collect();
+        let drafts: Vec<_> = payloads
+            .iter()
+            .zip(&compressed)
+            .map(|(parts, payload)| match payload {
+                Some(_) => Draft::compressed(parts),
+                None => Draft::new(Kind::Record, parts),
+            })
+            .collect::<Result<_>>()?;
+        let place = self.core.place_all(&drafts, positions)?;
+        self.appended(durability);
+        Ok(Ticket::new(self, place, durability))
+    }
+
+    fn reserve(&self, len: u64) -> Result<Place> {
+        let too_long = |_| Error::InvalidArgument(format!("a reservation of {len} positions"));
+        let len = u32::try_from(len).map_err(too_long)? as usize;
+        let zeros = vec![0; len.saturating_sub(frame::HEADER_BYTES)];
+        let core = &*self.core;
+        let place = core.place(&Draft::new(Kind::Skip, &[IoSlice::new(&zeros)])?)?;
+        if place.end - core.written.reached() >= SKIP_BUFFER_BYTES
+            && core.backend() == Backend::Sync
+        {
+            // What was reserved stays so. A failure has poisoned the log: the next caller is told.
+            _ = core.log_to(place.end, None);
+        }
+        Ok(place)
+    }
+
+    #[inline]
+    fn wait(
+        &self,
+        end: Position,
+        durability: Durability,
+        deadline: Option<Instant>,
+    ) -> Result<bool> {
+        self.core.wait(end, durability, deadline)
+    }
+
+    fn when(&self, end: Position, durability: Durability, then: Callback) {
+        self.core.when(end, durability, then);
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.core.check()?;
+        self.core.durable_to(self.core.reserved(), None).map(|_| ())
+    }
+
+    fn watermarks(&self) -> Watermarks {
+        // Lowest first: each is at most the next, also while they move.
+        let durable = self.core.durable.reached();
+        let logged = self.core.logged();
+        fence(Ordering::SeqCst);
+        Watermarks { reserved: self.core.reserved(), logged, durable }
+    }
+
+    fn truncate_before(&self, position: Position) -> Result<()> {
+        self.core.check()?;
+        self.core.files.truncate_before(position)
+    }
+
+    fn reader(&self, from: Position) -> Result<Reader> {
+        Reader::new(self.core.clone(), from)
+    }
+
+    fn close(&self) -> Result<()> {
+        let mut threads = self.threads.lock();
+        match threads.take() {
+            Some(threads) => lifecycle::close(&self.core, threads),
+            None => match self.core.check() {
+                Err(Error::Closed) => Ok(()),
+                result => result,
+            },
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let threads = self.threads.lock().take();
+        if let Some(threads) = threads {
+            background::stop(&self.core);
+            self.core.abandon();
+            threads.join_or_leave(&self.core);
+        }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Log");
+        out.field("dir", &self.core.files.dir()).field("backend", &self.backend());
+        out.field("watermarks", &self.watermarks()).finish_non_exhaustive()
+    }
+}
