@@ -72,7 +72,14 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     manifest.put_in_force(&*fs, dir)?;
 
     // RECOVERY-2: a fresh segment and, above, a fresh manifest.
-    let log_options = LogOptions { interval: options.sync_interval, ..LogOptions::default() };
+    // Small beside a memtable, so that a flush soon lets go of most of the log.
+    let segment_bytes = (options.memtable_bytes as u64 / 4).clamp(64 << 10, 64 << 20);
+    let log_options = LogOptions {
+        segment_bytes,
+        interval: options.sync_interval,
+        segments_ahead: options.background,
+        ..LogOptions::default()
+    };
     let log = Log::create(fs.clone(), dir, log_options, &recovered, start)?;
     let numbers = Numbers { log_start: Some(start), ..Numbers::default() };
     manifest.append(&VersionEdit { numbers, ..VersionEdit::default() })?;

@@ -610,6 +610,15 @@ impl Core {
         }
     }
 
+    /// Removes the segments that lie wholly below `position`, never the one being written.
+    pub fn truncate_before(&self, position: Position) -> Result<()> {
+        if self.files.needs_sync_before(position) {
+            let sync = |(): &mut ()| self.files.sync();
+            self.durable.with_seat(sync).inspect_err(|error| self.poison(error))?;
+        }
+        self.files.truncate_before(position)
+    }
+
     /// LOG-3
     #[cold]
     pub fn poison(&self, error: &Error) {

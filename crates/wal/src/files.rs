@@ -7,6 +7,8 @@
 //!   both, oldest first, covers all that was written before it began.
 //! - FILES-2: a file is retired or removed only when no record in it is needed, and its name is gone
 //!   durably when that is acknowledged, oldest first.
+//! - FILES-4: a segment goes only if the link of a newer one is durable, so a power cut always leaves
+//!   one that tells whose log it is and where it begins.
 //! - FILES-3: indices are given out once, and each segment has a higher one than the one before.
 
 use std::path::{Path, PathBuf};
@@ -61,6 +63,10 @@ pub struct Files {
 struct State {
     active: Arc<dyn File>,
     active_index: u64,
+    /// Whether its link is written.
+    is_linked: bool,
+    /// The newest segment whose link is known to be durable (FILES-4).
+    linked_index: u64,
     /// Bytes of it that have space.
     allocated: u64,
     /// Sealed, oldest first, not known to be durable (FILES-1).
@@ -107,6 +113,8 @@ impl Files {
         let state = State {
             active: segment.file.clone(),
             active_index: header.id.index,
+            is_linked: true,
+            linked_index: header.id.index,
             allocated,
             unsynced: Vec::new(),
             older: older
@@ -180,13 +188,16 @@ impl Files {
             state.unsynced.push(sealed); // FILES-1: before anything is written to the next one.
             state.older.push(Sealed { segment: SegmentEnd { index, end }, since: now });
             state.active_index = spare.id.index;
+            state.is_linked = false;
             state.allocated = self.segment_bytes;
             state.begun = now;
         }
         if self.ahead {
             self.next_step_at.store(self.segment_bytes / 4, Ordering::Relaxed);
         }
-        Segment::begin(spare, link)
+        let segment = Segment::begin(spare, link)?;
+        self.state.lock().is_linked = true;
+        Ok(segment)
     }
 
     fn next_identity(&self, is_ahead: bool) -> Identity {
@@ -200,18 +211,26 @@ impl Files {
     /// # Errors
     /// If a sync fails; then nothing more may be written or synced.
     pub fn sync(&self) -> Result<()> {
-        let (sealed, active) = {
+        let (sealed, active, index, is_linked) = {
             let state = self.state.lock();
-            (state.unsynced.clone(), state.active.clone())
+            (state.unsynced.clone(), state.active.clone(), state.active_index, state.is_linked)
         };
         for file in sealed.iter().chain([&active]) {
             file.sync()?;
         }
-        if !sealed.is_empty() {
-            let mut state = self.state.lock();
-            state.unsynced.retain(|it| !sealed.iter().any(|synced| Arc::ptr_eq(it, synced)));
+        let mut state = self.state.lock();
+        if is_linked {
+            state.linked_index = state.linked_index.max(index);
         }
+        state.unsynced.retain(|it| !sealed.iter().any(|synced| Arc::ptr_eq(it, synced)));
         Ok(())
+    }
+
+    /// Whether [`Files::truncate_before`] keeps segments that lie below `position` until a sync.
+    pub fn needs_sync_before(&self, position: Position) -> bool {
+        let state = self.state.lock();
+        let mut older = state.older.iter().map(|it| it.segment);
+        older.any(|it| it.end <= position && it.index >= state.linked_index)
     }
 
     /// Notes that `len` bytes of the active file are in use; whether the background step has something
@@ -334,6 +353,7 @@ impl Files {
         state.older.extend(copied.map(|segment| Sealed { segment, since: now }));
         state.active = segment.file.clone();
         state.active_index = segment.header.id.index;
+        (state.is_linked, state.linked_index) = (true, state.active_index);
         state.unsynced.clear();
         state.allocated = self.segment_bytes;
         state.begun = now;
@@ -356,36 +376,29 @@ impl Files {
         self.state.lock().begun.elapsed()
     }
 
-    /// Removes what [`LogOptions::retention`] does not keep. Returns when there may be more to remove.
-    ///
-    /// # Errors
-    /// As [`Files::truncate_before`].
-    pub fn retain(&self) -> Result<Option<Duration>> {
-        let (position, next) = {
-            let state = self.state.lock();
-            let end_of = |sealed: &Sealed| sealed.segment.end;
-            match self.retention {
-                Retention::Everything => (None, None),
-                Retention::Segments(count) => {
-                    let surplus = state.older.len().checked_sub(count);
-                    let last = surplus.and_then(|it| it.checked_sub(1));
-                    (last.map(|last| end_of(&state.older[last])), None)
-                }
-                Retention::Age(age) => {
-                    let old = state.older.iter().rfind(|it| it.since.elapsed() >= age);
-                    let young = state.older.iter().find(|it| it.since.elapsed() < age);
-                    let next = young.map(|it| age.saturating_sub(it.since.elapsed()));
-                    (old.map(end_of), next)
-                }
+    /// Below which position [`LogOptions::retention`] keeps nothing, if it is to keep less than there
+    /// is, and after how long it may be to keep less.
+    pub fn unretained(&self) -> (Option<Position>, Option<Duration>) {
+        let state = self.state.lock();
+        let end_of = |sealed: &Sealed| sealed.segment.end;
+        match self.retention {
+            Retention::Everything => (None, None),
+            Retention::Segments(count) => {
+                let surplus = state.older.len().checked_sub(count);
+                let last = surplus.and_then(|it| it.checked_sub(1));
+                (last.map(|last| end_of(&state.older[last])), None)
             }
-        };
-        if let Some(position) = position {
-            self.truncate_before(position)?;
+            Retention::Age(age) => {
+                let old = state.older.iter().rfind(|it| it.since.elapsed() >= age);
+                let young = state.older.iter().find(|it| it.since.elapsed() < age);
+                let next = young.map(|it| age.saturating_sub(it.since.elapsed()));
+                (old.map(end_of), next)
+            }
         }
-        Ok(next)
     }
 
-    /// Removes the segments that lie wholly below `position`, never the one being written.
+    /// Removes the segments that lie wholly below `position`, but none from the newest one on whose link
+    /// is durable (FILES-4).
     ///
     /// # Errors
     /// If a file cannot be archived or removed or the directory not be synced; then some are gone.
@@ -396,7 +409,9 @@ impl Files {
             let oldest = {
                 let state = self.state.lock();
                 let obsolete = state.older.iter().map(|it| it.segment);
-                obsolete.filter(|it| it.end <= position).min_by_key(|it| it.index)
+                let obsolete =
+                    obsolete.filter(|it| it.end <= position && it.index < state.linked_index);
+                obsolete.min_by_key(|it| it.index)
             };
             let Some(oldest) = oldest else { break Ok(()) };
             if let Err(error) = self.remove(oldest.index) {

@@ -43,7 +43,6 @@ use stratalog_base::sync::{
 };
 use stratalog_base::{Error, Result};
 
-use crate::reached::Reached;
 use crate::spin::Spin;
 use crate::waiters::{Key, Then, Told, Waiter, Waiters, Woken};
 
@@ -214,14 +213,9 @@ impl<L> GroupCommit<L> {
     /// finds out on its way to the list, under no lock of the group. Returns whether it was called
     /// here. Somebody must see to it that somebody leads.
     pub fn when(&self, target: u64, then: Then) -> bool {
-        self.call_at(target, then).is_none()
-    }
-
-    /// The same; returns the entry to take off the list if the call is not wanted any more.
-    pub(crate) fn call_at(&self, target: u64, then: Then) -> Option<Key> {
         if self.reached() >= target {
             then(Ok(()));
-            return None;
+            return true;
         }
         let turn = self.turn.lock();
         if let Some(failure) = &turn.failure
@@ -230,15 +224,9 @@ impl<L> GroupCommit<L> {
             let failure = failure.poison();
             drop(turn);
             then(Err(failure));
-            return None;
+            return true;
         }
-        let (key, told) = self.register(turn, target, Waiter::Call(then));
-        (!told).then_some(key)
-    }
-
-    /// A future of what [`GroupCommit::when`] would call with.
-    pub fn reached_future(&self, target: u64) -> Reached<'_, L> {
-        Reached::new(self, target)
+        self.register(turn, target, Waiter::Call(then)).1
     }
 
     /// Latches `error` as if a leader had failed (GROUP-4). The first one stays.
@@ -351,7 +339,7 @@ impl<L> GroupCommit<L> {
     }
 
     /// Takes an entry off the list. Returns whether it was there.
-    pub(crate) fn remove(&self, key: Key) -> bool {
+    fn remove(&self, key: Key) -> bool {
         let mut turn = self.turn.lock();
         let waiter = turn.waiters.remove(key);
         self.unlock(turn, Woken::default());
@@ -476,8 +464,6 @@ impl<L> Drop for Term<'_, L> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use super::*;
@@ -607,22 +593,6 @@ mod tests {
         group.when(1, note(&calls));
         assert!(catch_unwind(AssertUnwindSafe(|| group.raise(1))).is_err());
         assert_eq!((group.reached(), calls.lock().len()), (2, 1));
-    }
-
-    #[test]
-    fn a_dropped_future_leaves_the_list() {
-        let group = GroupCommit::new(0, ());
-        let mut context = Context::from_waker(Waker::noop());
-        {
-            let mut future = pin!(group.reached_future(1));
-            assert!(future.as_mut().poll(&mut context).is_pending());
-            assert_eq!(group.turn.lock().waiters.lowest(), 1);
-        }
-        assert_eq!(group.turn.lock().waiters.lowest(), u64::MAX);
-        let mut future = pin!(group.reached_future(1));
-        assert!(future.as_mut().poll(&mut context).is_pending());
-        group.raise(1);
-        assert!(matches!(future.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
     }
 
     #[test]

@@ -82,8 +82,6 @@ pub mod log;
 pub mod options;
 #[doc(hidden)]
 pub mod queue;
-#[doc(hidden)]
-pub mod reached;
 pub mod reader;
 pub mod recovery;
 #[doc(hidden)]

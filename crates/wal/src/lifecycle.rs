@@ -157,11 +157,14 @@ impl Core {
         }
         // The log goes on without files made ahead, and with more segments than it should keep.
         _ = self.files.make_ahead();
-        let retained = self.files.retain().unwrap_or(Some(Duration::from_secs(1)));
+        let (unretained, next_unretained) = self.files.unretained();
+        if let Some(position) = unretained {
+            _ = self.truncate_before(position);
+        }
         if let Ok(bytes) = self.files.bytes() {
             self.alerts.log_bytes(bytes);
         }
-        next.into_iter().chain(retained).min()
+        next.into_iter().chain(next_unretained).min()
     }
 }
 

@@ -295,7 +295,7 @@ impl Wal for Log {
 
     fn truncate_before(&self, position: Position) -> Result<()> {
         self.core.check()?;
-        self.core.files.truncate_before(position)
+        self.core.truncate_before(position)
     }
 
     fn reader(&self, from: Position) -> Result<Reader> {

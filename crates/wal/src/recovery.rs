@@ -233,7 +233,7 @@ pub(crate) fn read_log(
         Recovery { fs, dir, from, mode, indices, unbegun: Vec::new(), hanging: Vec::new(), found };
     let mut chain = recovery.chain()?;
     let whole = recovery.replay(&mut chain, on_progress, on_frame)?;
-    if whole && recovery.mode != RecoveryMode::Salvage || chain.is_empty() {
+    if whole || chain.is_empty() {
         recovery.check_unbegun(chain.last())?;
     }
     if let Some(newest) = chain.last().filter(|_| whole && !recovery.found.clean_close) {
@@ -464,6 +464,11 @@ impl Recovery<'_> {
     /// REC-2: looks for promises in the segments after `newest`, where the log ends.
     fn check_unbegun(&mut self, newest: Option<&Header>) -> Result<()> {
         let broken = self.unbegun.last().copied();
+        if let (Some(broken), None) = (broken, newest) {
+            // FILES-4: one that was begun is always there.
+            let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
+            self.tolerate(Error::corrupt(&path, offset, "segment link mismatch"), 0)?;
+        }
         for id in std::mem::take(&mut self.unbegun) {
             let base = self.found.end;
             let session = newest.map_or(id.index, |newest| newest.link.session);

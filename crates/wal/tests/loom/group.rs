@@ -314,54 +314,6 @@ fn a_call_comes_once_when_a_raise_meets_a_failure() {
     });
 }
 
-struct Unpark(Letter<()>);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.send(());
-    }
-}
-
-/// A raise between two polls wakes the waker of the last one; a future dropped while pending leaves
-/// nothing behind that matters.
-#[test]
-fn a_future_is_woken_by_its_last_waker() {
-    loom::model(|| {
-        let group = Arc::new(GroupCommit::new(0, ()));
-        let other = group.clone();
-        let raiser = thread::spawn(move || other.raise(1));
-        let unpark = Arc::new(Unpark(Letter::to_this_thread()));
-        let (waker, nobody) = (Waker::from(unpark.clone()), Waker::noop());
-        {
-            let mut future = pin!(group.reached_future(1));
-            let mut poll = future.as_mut().poll(&mut Context::from_waker(nobody));
-            while poll.is_pending() {
-                poll = future.as_mut().poll(&mut Context::from_waker(&waker));
-                if poll.is_pending() {
-                    unpark.0.receive();
-                }
-            }
-            assert!(matches!(poll, Poll::Ready(Ok(()))));
-            assert_eq!(group.reached(), 1);
-        }
-        raiser.join().unwrap();
-    });
-}
-
-#[test]
-fn a_future_may_be_dropped_while_a_raise_tells_it() {
-    loom::model(|| {
-        let group = Arc::new(GroupCommit::new(0, ()));
-        let other = group.clone();
-        let raiser = thread::spawn(move || other.raise(1));
-        {
-            let mut future = pin!(group.reached_future(1));
-            _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        }
-        raiser.join().unwrap();
-    });
-}
-
 /// A group starts anew while its last leader is still at work and another waits: that one is told of
 /// the failure or comes into the new life, and then somebody leads.
 #[test]
