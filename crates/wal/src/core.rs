@@ -39,8 +39,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::sync::{
-    self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Instant, Mutex, OnceLock, Ordering, Padded,
-    fence, yield_now,
+    self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Instant, Mutex, MutexGuard, OnceLock,
+    Ordering, Padded, fence, yield_now,
 };
 use stratalog_base::{Error, Result};
 
@@ -58,6 +58,8 @@ use crate::{Callback, Durability, Place, Position};
 
 /// A buffer that a big record has grown beyond this is given back.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
+/// How often one who waits for room may be passed by before it takes a turn.
+const STARVED_TRIES: u32 = 4;
 /// What is drained from the ring by one write, at most.
 const CHUNK_BYTES: u64 = 256 << 10;
 
@@ -302,8 +304,8 @@ impl Core {
 
     #[inline]
     fn try_place(&self, draft: &Draft<'_>) -> Result<Place, Refused> {
-        // Those who wait for room come first.
-        if self.crowd.load(Ordering::Relaxed) > 0 { Err(Refused::Full) } else { self.enter(draft) }
+        // Those who were passed by too often come first, where room is scarce.
+        if self.is_crowded() && self.is_scarce() { Err(Refused::Full) } else { self.enter(draft) }
     }
 
     #[inline]
@@ -399,6 +401,9 @@ impl Core {
         self.write_alarm.raise_after_fence(if crowded { Urgency::Now } else { Urgency::Soon });
     }
 
+    /// Waits for room, as configured. All who wait try again when there is some; whoever was passed by
+    /// too often takes a turn, and while room is scarce nobody enters but by turns then, first come,
+    /// first served. (Turns from the start would cost two switches of threads a record.)
     #[cold]
     fn place_slowly(
         &self,
@@ -414,47 +419,70 @@ impl Core {
             Overflow::Wait(limit) => began.checked_add(limit),
             _ => None,
         };
-        let mut overflowed = false;
-        let crowd = Crowd::enter(&self.crowd);
-        // First come, first served: nobody enters but who holds the turn.
-        let Some(turn) = sync::lock_until(&self.turn, deadline) else {
-            self.counters.overflowed(OverflowOutcome::TimedOut);
-            return Err(Error::Full);
-        };
-        let place = loop {
-            if refused == Refused::Full {
+        let (mut overflowed, mut turn) = (false, None);
+        for tries in 0.. {
+            if refused == Refused::Closed {
+                self.check()?;
+                drop(self.switching.lock()); // The backend is being changed.
+            } else {
                 overflowed = true;
-                if !self.make_room(deadline)? {
+                let in_time = if turn.is_none() && (tries >= STARVED_TRIES || self.is_crowded()) {
+                    turn = Turn::take(self, deadline);
+                    turn.is_some()
+                } else {
+                    self.make_room(deadline)?
+                };
+                if !in_time {
                     self.counters.overflowed(OverflowOutcome::TimedOut);
                     return Err(Error::Full);
                 }
-            } else {
-                self.check()?;
-                drop(self.switching.lock()); // The backend is being changed.
             }
             match enter() {
-                Ok(place) => break place,
+                Ok(place) => {
+                    if overflowed {
+                        self.note_overflow(began.elapsed());
+                    }
+                    return Ok(place);
+                }
                 Err(again) => refused = again,
             }
-        };
-        drop(crowd);
-        sync::unlock_fair(turn);
-        if overflowed {
-            self.counters.waited(began.elapsed());
-            self.counters.overflowed(match self.options.overflow {
-                Overflow::WriteThrough => OverflowOutcome::WroteThrough,
-                _ => OverflowOutcome::Waited,
-            });
         }
-        Ok(place)
+        unreachable!("tries do not end")
     }
 
-    /// Returns once something was written, or `false` at the deadline.
+    #[inline]
+    fn is_crowded(&self) -> bool {
+        self.crowd.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether less than half of the room is left.
+    fn is_scarce(&self) -> bool {
+        match self.ring() {
+            Some(front) => {
+                let ring = &front.ring;
+                ring.reserved().saturating_sub(ring.freed()) > ring.capacity() / 2
+            }
+            None => self.queue.lock().depth() > self.options.queue_records / 2,
+        }
+    }
+
+    fn note_overflow(&self, took: Duration) {
+        self.counters.waited(took);
+        self.counters.overflowed(match self.options.overflow {
+            Overflow::WriteThrough => OverflowOutcome::WroteThrough,
+            _ => OverflowOutcome::Waited,
+        });
+    }
+
+    /// Returns once there is some room, or `false` at the deadline.
     fn make_room(&self, deadline: Option<Instant>) -> Result<bool> {
-        let target = self.written.reached() + 1;
+        let written = self.written.reached();
+        // So much that it is worth the wait: those who wait are woken once for many records.
+        let worthwhile = self.ring().map_or(1, |front| front.ring.capacity() / 4);
+        let target = (written + worthwhile).min(self.reserved());
         let thread = self.backend() != Backend::Sync && self.threads.write.is_running();
-        if target > self.reserved() || !thread || self.options.overflow == Overflow::WriteThrough {
-            return self.write_to(target.min(self.reserved()), deadline, Cause::Overflow);
+        if !thread || self.options.overflow == Overflow::WriteThrough {
+            return self.write_to(target, deadline, Cause::Overflow);
         }
         self.write_alarm.raise(Urgency::Now);
         // A thread that dies writes what waits before it ends.
@@ -777,18 +805,27 @@ impl Core {
     }
 }
 
-/// One of those who found no room.
-struct Crowd<'a>(&'a AtomicUsize);
+/// The turn of one who was passed by too often. Until it is given back nobody enters without one.
+struct Turn<'a> {
+    crowd: &'a AtomicUsize,
+    turn: Option<MutexGuard<'a, ()>>,
+}
 
-impl Crowd<'_> {
-    fn enter(count: &AtomicUsize) -> Crowd<'_> {
-        count.fetch_add(1, Ordering::Relaxed);
-        Crowd(count)
+impl<'a> Turn<'a> {
+    /// Waits for the turn; `None` at the deadline.
+    fn take(core: &'a Core, deadline: Option<Instant>) -> Option<Turn<'a>> {
+        core.crowd.fetch_add(1, Ordering::Relaxed);
+        let mut turn = Turn { crowd: &core.crowd, turn: None };
+        turn.turn = sync::lock_until(&core.turn, deadline);
+        turn.turn.is_some().then_some(turn)
     }
 }
 
-impl Drop for Crowd<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.crowd.fetch_sub(1, Ordering::Relaxed);
+        if let Some(turn) = self.turn.take() {
+            sync::unlock_fair(turn);
+        }
     }
 }
