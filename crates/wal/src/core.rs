@@ -388,7 +388,7 @@ impl Core {
         Ok(whole.expect("a batch that is too big is not empty"))
     }
 
-    /// Looks after those who wait for what was published, and after the drain.
+    /// Looks after those who wait for what was published, and lets the drain know of a ring half full.
     #[inline]
     fn after_publish(&self, front: &RingFront, end: Position) {
         // Between the frame's publication and the looks at who waits: pairs with `wait_published` and
@@ -397,8 +397,9 @@ impl Core {
         if self.watchers.load(Ordering::Relaxed) > 0 {
             self.published.raise(front.ring.advance());
         }
-        let crowded = end - front.ring.freed() > front.ring.capacity() / 2;
-        self.write_alarm.raise_after_fence(if crowded { Urgency::Now } else { Urgency::Soon });
+        if end.saturating_sub(front.ring.freed()) > front.ring.capacity() / 2 {
+            self.write_alarm.raise_after_fence(Urgency::Now);
+        }
     }
 
     /// Waits for room, as configured. All who wait try again when there is some; whoever was passed by
@@ -598,11 +599,24 @@ impl Core {
         (self.written.reached() < target && self.check_poison().is_ok()).then_some(target)
     }
 
-    /// Lets the write thread know of an append, at once if the batch is full.
+    /// Lets the threads know of an append. One of class `Sync` is driven by who waits for it.
     #[inline]
-    pub fn raise_batch(&self) {
-        let full = self.queue.lock().waiting() >= self.options.batch_records;
-        self.write_alarm.raise(if full { Urgency::Now } else { Urgency::Soon });
+    pub fn appended(&self, durability: Durability) {
+        if durability == Durability::Interval {
+            self.sync_alarm.raise(Urgency::Soon);
+        }
+        if durability == Durability::Sync {
+            return;
+        }
+        match self.backend() {
+            Backend::Sync => {}
+            Backend::SyncThread => {
+                let full = self.queue.lock().waiting() >= self.options.batch_records;
+                self.write_alarm.raise(if full { Urgency::Now } else { Urgency::Soon });
+            }
+            // The fence is in `after_publish`.
+            Backend::LockFree => self.write_alarm.raise_after_fence(Urgency::Soon),
+        }
     }
 
     /// Why the write thread writes now.

@@ -12,7 +12,6 @@ use stratalog_base::key::MAX_SEQ_NO;
 use stratalog_base::sync::{Instant, Mutex, Ordering, fence, spawn};
 use stratalog_base::{Error, Result};
 
-use crate::alarm::Urgency;
 use crate::background::{self, Threads};
 use crate::carry::{self, Carried};
 use crate::core::Core;
@@ -194,17 +193,6 @@ impl Log {
         let mut payload = Vec::new();
         (bytes >= from && frame::compress(parts, &mut payload)).then_some(payload)
     }
-
-    /// What follows an append besides the place: who must know of it.
-    #[inline]
-    fn appended(&self, durability: Durability) {
-        let core = &*self.core;
-        match durability {
-            Durability::Interval => core.sync_alarm.raise(Urgency::Soon),
-            _ if core.backend() == Backend::SyncThread => core.raise_batch(),
-            _ => {}
-        }
-    }
 }
 
 impl Wal for Log {
@@ -218,7 +206,7 @@ impl Wal for Log {
             None => self.core.place(&Draft::new(Kind::Record, parts)?)?,
             Some(payload) => self.core.place(&Draft::compressed(&[IoSlice::new(&payload)])?)?,
         };
-        self.appended(durability);
+        self.core.appended(durability);
         Ok(Ticket::new(self, place, durability))
     }
 
@@ -247,7 +235,7 @@ impl Wal for Log {
             })
             .collect::<Result<_>>()?;
         let place = self.core.place_all(&drafts, positions)?;
-        self.appended(durability);
+        self.core.appended(durability);
         Ok(Ticket::new(self, place, durability))
     }
 

@@ -6,5 +6,6 @@ mod classes;
 mod crash;
 mod damage;
 mod faults;
+mod kill;
 mod round_trip;
 mod support;
