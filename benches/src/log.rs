@@ -52,6 +52,10 @@ pub struct Access {
 /// Every log that was built in, ours first.
 pub const KNOWN: &[Known<Access>] = &[
     Known { name: OURS, package: Some("stratalog-wal"), open: stratalog::ACCESS },
+    // Ours, too: shown beside it, not judged.
+    Known { name: "ours-sync", package: None, open: stratalog::SYNC },
+    Known { name: "ours-sync-thread", package: None, open: stratalog::SYNC_THREAD },
+    Known { name: "ours-lock-free", package: None, open: stratalog::LOCK_FREE },
     #[cfg(feature = "okaywal")]
     Known { name: "okaywal", package: Some("okaywal"), open: okaywal::ACCESS },
     #[cfg(feature = "raft-log")]

@@ -1,4 +1,4 @@
-//! Stratalog's log, all settings default.
+//! Stratalog's log, all settings default but the backend.
 //!
 //! | class asked for | what an append does | class |
 //! |---|---|---|
@@ -13,14 +13,20 @@ use std::sync::Arc;
 
 use stratalog_base::Error;
 use stratalog_base::fs::OsFs;
-use stratalog_wal::{LogOptions, RecoveryMode, Wal, recover};
+use stratalog_wal::{Backend, LogOptions, RecoveryMode, Wal, recover};
 
 use super::{Access, Durability, Each, Log};
 use crate::Outcome;
 use crate::counting_fs::CountingFs;
 
-/// How it is used.
+/// How it is used, with the backend that is the default.
 pub const ACCESS: Access = Access { create, replay };
+/// With the other backends.
+pub const SYNC: Access = Access { create: |d, c, _| create_with(Backend::Sync, d, c), replay };
+pub const SYNC_THREAD: Access =
+    Access { create: |d, c, _| create_with(Backend::SyncThread, d, c), replay };
+pub const LOCK_FREE: Access =
+    Access { create: |d, c, _| create_with(Backend::LockFree, d, c), replay };
 
 struct Stratalog {
     log: stratalog_wal::Log,
@@ -29,8 +35,13 @@ struct Stratalog {
 }
 
 fn create(dir: &Path, class: Durability, _bytes: u64) -> Outcome<Box<dyn Log>> {
+    create_with(Backend::default(), dir, class)
+}
+
+fn create_with(backend: Backend, dir: &Path, class: Durability) -> Outcome<Box<dyn Log>> {
     let fs = CountingFs::default();
-    let (log, _) = stratalog_wal::Log::open(Arc::new(fs.clone()), dir, LogOptions::default())?;
+    let options = LogOptions { backend, ..LogOptions::default() };
+    let (log, _) = stratalog_wal::Log::open(Arc::new(fs.clone()), dir, options)?;
     Ok(Box::new(Stratalog { log, fs, class }))
 }
 

@@ -27,7 +27,7 @@ use stratalog_base::{Error, Result};
 use stratalog_compaction::{Numbers, Policy, Shape, Version, VersionEdit};
 use stratalog_memtable::Memtable;
 use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
-use stratalog_wal::{Log, LogOptions, Recovered, Wal};
+use stratalog_wal::{Backend, Log, LogOptions, Recovered, Wal};
 
 use crate::file_name::{self, LOCK, MANIFEST, MANIFEST_TMP};
 use crate::manifest::{self, Manifest};
@@ -74,7 +74,10 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     // RECOVERY-2: a fresh segment and, above, a fresh manifest.
     // Small beside a memtable, so that a flush soon lets go of most of the log.
     let segment_bytes = (options.memtable_bytes as u64 / 4).clamp(64 << 10, 64 << 20);
+    // Without threads of its own the store does nothing by itself, not even write to its log.
+    let backend = if options.background { Backend::LockFree } else { Backend::Sync };
     let log_options = LogOptions {
+        backend,
         segment_bytes,
         interval: options.sync_interval,
         segments_ahead: options.background,

@@ -158,7 +158,7 @@ impl Core {
             sync_alarm: Alarm::new(options.interval),
             files_alarm: Alarm::new(Duration::ZERO),
             counters: Counters::default(),
-            alerts: Alerts::new(options.alert_thresholds.clone(), options.alert_listener.clone()),
+            alerts: Alerts::new(options.alert_thresholds, options.alert_listener.clone()),
             threads: crate::background::Roll::default(),
             options,
         }

@@ -68,7 +68,9 @@ pub enum Retention {
 
 /// Called with the path of each segment before it is removed; if it fails, the segment stays.
 #[derive(Clone)]
-pub struct Archive(Arc<dyn Fn(&Path) -> Result<()> + Send + Sync>);
+pub struct Archive(Arc<ArchiveFn>);
+
+type ArchiveFn = dyn Fn(&Path) -> Result<()> + Send + Sync;
 
 impl Archive {
     /// Calls `archive`, in the thread that removes.

@@ -80,6 +80,7 @@ impl Reader {
     /// - [`Error::InvalidArgument`] if records at this position were removed;
     /// - [`Error::Corrupt`] with file and offset if what is there is not what was written;
     /// - [`Error::Io`]; the position stays the same.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its buffer")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
         loop {
             let end = self.readable_end()?;
