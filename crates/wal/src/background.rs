@@ -17,7 +17,7 @@ use stratalog_base::{Error, Result};
 
 use crate::alarm::Wake;
 use crate::core::Core;
-use crate::stats::{Cause, Health};
+use crate::stats::Health;
 
 /// How long a log that is dropped waits for a thread in the midst of a call.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
@@ -176,8 +176,8 @@ fn write(core: &Core) {
 
 fn sync(core: &Core) {
     while core.sync_alarm.wait(None) == Wake::Raised {
-        let end = core.reserved();
-        _ = core.write_to(end, None, Cause::Age).and_then(|_| core.sync_to(end, None));
+        // A failure has stopped the log, which tells everyone who asks.
+        _ = core.durable_to(core.reserved(), None);
     }
 }
 

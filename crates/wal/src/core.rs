@@ -540,9 +540,14 @@ impl Core {
         outcome.inspect_err(|error| self.poison(error))
     }
 
-    /// Returns once all below `end`, which is written, is durable, or `false` at the deadline.
-    pub fn sync_to(&self, end: Position, deadline: Option<Instant>) -> Result<bool> {
+    /// Returns once all below `end` survives a power cut, or `false` at the deadline. Who leads the sync
+    /// writes first, for all who wait: so those need not write, each for itself, what a sync waits for.
+    pub fn durable_to(&self, end: Position, deadline: Option<Instant>) -> Result<bool> {
+        if self.durable.reached() >= end {
+            return Ok(true);
+        }
         let sync = |(): &mut ()| {
+            self.write_to(end.max(self.takeable()), None, Cause::Waiter)?;
             let written = self.written.reached(); // LOG-1: before the sync begins.
             let began = Instant::now();
             self.files.sync()?;
@@ -556,12 +561,12 @@ impl Core {
         outcome.inspect_err(|error| self.poison(error))
     }
 
-    /// Returns once all below `end` survives a power cut, or `false` at the deadline.
-    pub fn durable_to(&self, end: Position, deadline: Option<Instant>) -> Result<bool> {
-        if self.durable.reached() >= end {
-            return Ok(true);
+    /// The end of what could be written now without waiting for anybody.
+    fn takeable(&self) -> Position {
+        match self.ring() {
+            Some(front) => front.ring.advance(),
+            None => self.queue.lock().end(),
         }
-        Ok(self.write_to(end, deadline, Cause::Waiter)? && self.sync_to(end, deadline)?)
     }
 
     /// Calls `then` when all below `end` is as `durability` says, and sees to it that a thread works

@@ -55,9 +55,9 @@ fn close_core(core: &Core) -> Result<()> {
     core.check()?;
     let end = core.stop(Error::Closed);
     core.write_to(end, None, Cause::Close)?;
-    core.sync_to(end, None)?;
+    core.durable_to(end, None)?;
     let end = core.write_close_mark(end)?;
-    core.sync_to(end, None).map(|_| ())
+    core.durable_to(end, None).map(|_| ())
 }
 
 /// Lets another backend write from now on.
