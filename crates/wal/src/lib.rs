@@ -110,6 +110,11 @@ pub use recovery::{
 pub use stats::{Health, LogStats};
 pub use ticket::Ticket;
 
+/// Its examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// A byte offset in the stream of frames, a multiple of 8 and at least [`FIRST_POSITION`]. A record's
 /// position is the sequence number of its first entry; its frame is longer than it has entries.
 pub type Position = u64;
