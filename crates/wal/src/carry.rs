@@ -94,7 +94,7 @@ pub fn collect(fs: &dyn Fs, dir: &Path, from: Position, mode: RecoveryMode) -> R
     })
 }
 
-/// Lets go of what lies below `durable`.
+/// Lets go of what lies below `durable` (CARRY-1).
 fn drop_durable(kept: &mut Vec<Kept>, bytes: &mut Vec<u8>, durable: Position) {
     let count = kept.iter().take_while(|frame| frame.position < durable).count();
     let cut = kept.get(count).map_or(bytes.len(), |frame| frame.at);

@@ -29,14 +29,14 @@
 //! | module | holds |
 //! |---|---|
 //! | [`frame`], [`segment`], [`ring_file`] | the formats |
-//! | [`scan`], [`recovery`], [`carry`] | reading: one segment, purely; the whole log; what to begin anew with |
+//! | [`scan`], [`recovery`], `carry` | reading: one segment, purely; the whole log; what to begin anew with |
 //! | [`group`], [`waiters`] | group commit, which knows nothing of files; who waits for it |
 //! | [`queue`], [`ring`] | frames that wait to be written: under a lock; without |
-//! | [`files`] | the segments being written, and those made ahead |
-//! | [`mod@core`], [`lifecycle`] | a record's way to the disk; what happens to a log as a whole |
-//! | [`background`], [`alarm`] | the threads; what wakes them |
+//! | `files` | the segments being written, and those made ahead |
+//! | `core`, `lifecycle` | a record's way to the disk; what happens to a log as a whole |
+//! | `background`, [`alarm`] | the threads; what wakes them |
 //! | [`log`], [`ticket`], [`reader`], [`options`] | the public face |
-//! | [`stats`], [`histogram`], [`alerts`], [`tally`] | what is counted and told |
+//! | [`stats`], [`histogram`], [`alerts`], `tally` | what is counted and told |
 //!
 //! ```
 //! use std::{io::IoSlice, path::Path, sync::Arc};
@@ -109,6 +109,11 @@ pub use recovery::{
 };
 pub use stats::{Health, LogStats};
 pub use ticket::Ticket;
+
+/// Its examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// A byte offset in the stream of frames, a multiple of 8 and at least [`FIRST_POSITION`]. A record's
 /// position is the sequence number of its first entry; its frame is longer than it has entries.

@@ -6,7 +6,7 @@
 //! - SCAN-1: where the next segment says that this one ends, nothing beyond counts; nor does what
 //!   follows a seal or the close mark.
 //! - SCAN-2: if any later frame in the file promises that their position was durable, they are damage.
-//!   So they are if a later segment promises it, which its reader finds out ([`Beyond::promised`]).
+//!   So they are if a later segment promises it, which its reader finds out ([`greatest_promise`]).
 //! - SCAN-3: else, if no valid frame follows and they begin with a zero word, or the file ends, they
 //!   are space not yet used.
 //! - SCAN-4: otherwise they are a torn tail: pages reach the disk in any order, so valid frames may

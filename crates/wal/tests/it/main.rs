@@ -5,6 +5,7 @@
 mod classes;
 mod crash;
 mod damage;
+mod examples;
 mod faults;
 mod kill;
 mod round_trip;
