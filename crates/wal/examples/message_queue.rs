@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use stratalog_base::fs::{Fs, Lock, OsFs, read_all};
 use stratalog_base::{Error, Result};
-use stratalog_wal::{Durability, Log, LogOptions, Position, Reader, RecoveryMode, Wal};
+use stratalog_wal::{Durability, Log, LogOptions, Position, Reader, Wal};
 
 /// A queue in a directory of its own.
 struct Queue {
@@ -35,9 +35,7 @@ impl Queue {
         let acknowledged = read_position(&*fs, dir)?;
         // Small segments, to see some of them go.
         let options = LogOptions { segment_bytes: 16 << 10, ..LogOptions::default() };
-        let mode = RecoveryMode::TornTail;
-        let (log, found) = Log::open_from(fs.clone(), dir, options, acknowledged, mode)?;
-        println!("{} messages wait", found.records);
+        let (log, found) = Log::open(fs.clone(), dir, options)?;
         for dropped in &found.dropped {
             println!("dropped: {dropped:?}"); // What a power cut cut short; never acknowledged.
         }

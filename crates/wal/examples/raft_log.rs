@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use stratalog_base::fs::{Fs, Lock, OsFs, read_all};
 use stratalog_base::{Error, Result};
-use stratalog_wal::{Durability, Log, LogOptions, Position, RecoveryMode, Wal};
+use stratalog_wal::{Durability, Log, LogOptions, Position, Wal};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -132,8 +132,7 @@ impl RaftLog {
         let snapshot = Snapshot::read(&*fs, dir)?;
         // Small segments, to see some of them go.
         let options = LogOptions { segment_bytes: 4 << 10, ..LogOptions::default() };
-        let mode = RecoveryMode::TornTail;
-        let (log, _) = Log::open_from(fs.clone(), dir, options, snapshot.from, mode)?;
+        let (log, _) = Log::open(fs.clone(), dir, options)?;
         let (hard_state, places) = (HardState::default(), Vec::new());
         let dir = dir.to_owned();
         let mut raft = RaftLog { log, fs, dir, snapshot, hard_state, places, _lock: lock };

@@ -26,6 +26,7 @@ use crate::recovery::SegmentEnd;
 use crate::segment::{
     Header, Identity, Link, Previous, Segment, Spare, file_name, is_leftover, retired_name,
 };
+use crate::start_file::{self, Start};
 use crate::{Position, ring_file};
 
 /// Bytes allocated for the first segment of a session before anything is known of its load.
@@ -87,6 +88,14 @@ struct Sealed {
     since: Instant,
 }
 
+impl State {
+    /// Segments that lie wholly below `position` and may go (FILES-4).
+    fn obsolete(&self, position: Position) -> impl Iterator<Item = SegmentEnd> {
+        let older = self.older.iter().map(|it| it.segment);
+        older.filter(move |it| it.end <= position && it.index < self.linked_index)
+    }
+}
+
 impl Files {
     /// Removes leftovers and begins a session in a fresh segment that starts with `frames`; `older`
     /// are the segments that there are.
@@ -102,7 +111,8 @@ impl Files {
         older: &[SegmentEnd],
     ) -> Result<(Files, Segment)> {
         for name in fs.list(dir)? {
-            if is_leftover(&name) || name == ring_file::UNREADY_NAME {
+            let unready = [ring_file::UNREADY_NAME, start_file::UNREADY_NAME];
+            if is_leftover(&name) || unready.contains(&&*name) {
                 fs.remove(&dir.join(name))?;
             }
         }
@@ -404,15 +414,15 @@ impl Files {
     /// If a file cannot be archived or removed or the directory not be synced; then some are gone.
     pub fn truncate_before(&self, position: Position) -> Result<()> {
         let _removal = self.removal.lock();
+        let start = {
+            let state = self.state.lock();
+            state.obsolete(position).map(|it| it.end).max()
+        };
+        let Some(start) = start else { return Ok(()) };
+        Start { log_id: self.log_id, position: start }.write(&*self.fs, &self.dir)?;
         let mut removed = false;
         let outcome = loop {
-            let oldest = {
-                let state = self.state.lock();
-                let obsolete = state.older.iter().map(|it| it.segment);
-                let obsolete =
-                    obsolete.filter(|it| it.end <= position && it.index < state.linked_index);
-                obsolete.min_by_key(|it| it.index)
-            };
+            let oldest = self.state.lock().obsolete(position).min_by_key(|it| it.index);
             let Some(oldest) = oldest else { break Ok(()) };
             if let Err(error) = self.remove(oldest.index) {
                 break Err(error);

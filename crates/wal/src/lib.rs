@@ -28,7 +28,7 @@
 //! # The files
 //! | module | holds |
 //! |---|---|
-//! | [`frame`], [`segment`], [`ring_file`] | the formats |
+//! | [`frame`], [`segment`], [`ring_file`], [`start_file`] | the formats |
 //! | [`scan`], [`recovery`], `carry` | reading: one segment, purely; the whole log; what to begin anew with |
 //! | [`group`], [`waiters`] | group commit, which knows nothing of files; who waits for it |
 //! | [`queue`], [`ring`] | frames that wait to be written: under a lock; without |
@@ -93,6 +93,8 @@ pub mod scan;
 #[doc(hidden)]
 pub mod segment;
 mod spin;
+#[doc(hidden)]
+pub mod start_file;
 pub mod stats;
 mod tally;
 pub mod ticket;

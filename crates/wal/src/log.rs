@@ -60,27 +60,10 @@ impl Log {
         options: LogOptions,
         mode: RecoveryMode,
     ) -> Result<(Log, Recovered)> {
-        Log::open_from(fs, dir, options, FIRST_POSITION, mode)
-    }
-
-    /// The same for a log of which [`Wal::truncate_before`] has removed something: `from` is the greatest
-    /// position that it was called with. The caller has kept that; without it a removed segment could
-    /// not be told from a lost one.
-    ///
-    /// # Errors
-    /// As [`Log::open_with`]; [`Error::Corrupt`] if a segment is missing that may hold records at or
-    /// above `from`.
-    pub fn open_from(
-        fs: Arc<dyn Fs>,
-        dir: &Path,
-        options: LogOptions,
-        from: Position,
-        mode: RecoveryMode,
-    ) -> Result<(Log, Recovered)> {
         if mode == RecoveryMode::Salvage {
             return Err(Error::InvalidArgument("a log cannot go on from a salvage".into()));
         }
-        let carried = carry::collect(&*fs, dir, from.max(FIRST_POSITION), mode)?;
+        let carried = carry::collect(&*fs, dir, FIRST_POSITION, mode)?;
         let found = carried.found.clone();
         let log = Log::begin(fs, dir, options, &found, carried)?;
         Ok((log, found))

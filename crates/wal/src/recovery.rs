@@ -14,6 +14,7 @@
 //! - REC-4: a read that fails is an error, never damage and never the end.
 //! - REC-5: where the frames of a segment end too early and no later promise, in whichever segment,
 //!   covers the place, all that follows is the tail of the log, whole segments included.
+//! - REC-7: below the start that the start file gives nothing is missed.
 //! - REC-6: the ring counts only if the newest begun segment is of the session that wrote it, and from
 //!   the place on where the segments end.
 
@@ -28,6 +29,7 @@ use crate::frame::{Frame, Kind};
 use crate::ring_file::{self, RingImage};
 use crate::scan::{AtBad, Ending, Scan, greatest_promise, scan_segment};
 use crate::segment::{HEADER_BYTES, Header, Identity, Link, Previous, file_name, parse_name};
+use crate::start_file::{self, Start};
 
 /// What to do about bytes that are not what was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,11 +229,23 @@ pub(crate) fn read_log(
 ) -> Result<Recovered> {
     let mut indices: Vec<_> = fs.list(dir)?.iter().filter_map(|name| parse_name(name)).collect();
     indices.sort_unstable();
+    let start = Start::read(fs, dir).or_else(|error| match (mode, error) {
+        (RecoveryMode::Salvage, Error::Corrupt { .. }) => Ok(None), // It only says what is missed.
+        (_, error) => Err(error),
+    })?;
+    // REC-7
+    let from = from.max(start.map_or(0, |start| start.position));
     let mut found = Recovered::nothing();
     found.next_index = indices.last().map_or(1, |newest| newest + 1);
     let mut recovery =
         Recovery { fs, dir, from, mode, indices, unbegun: Vec::new(), hanging: Vec::new(), found };
     let mut chain = recovery.chain()?;
+    if let Some(start) = start
+        && chain.last().is_none_or(|newest| newest.id.log_id != start.log_id)
+    {
+        let what = "is the start of another log than the segments, or of a lost one";
+        recovery.tolerate(Error::corrupt(&dir.join(start_file::NAME), 0, what), 0)?;
+    }
     let whole = recovery.replay(&mut chain, on_progress, on_frame)?;
     if whole || chain.is_empty() {
         recovery.check_unbegun(chain.last())?;

@@ -109,6 +109,8 @@ fn what_was_acknowledged_survives_kills() {
             child.wait().unwrap();
             let mut acked = Vec::new();
             child.stderr.take().unwrap().read_to_end(&mut acked).unwrap();
+            let text = String::from_utf8_lossy(&acked);
+            assert!(!text.contains("panicked"), "case {case}, kill {round}: {text}");
             let counts = count(&dir.0);
             for ack in acked.chunks_exact(5) {
                 let number = u32::from_le_bytes(ack[1..].try_into().unwrap());

@@ -81,5 +81,6 @@ pub fn some_records(count: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 pub fn segment_names(fs: &SimFs) -> Vec<String> {
-    fs.files().into_iter().map(|(path, _)| path.display().to_string()).collect()
+    let names = fs.files().into_iter().map(|(path, _)| path.display().to_string());
+    names.filter(|name| stratalog_wal::segment::parse_name(name).is_some()).collect()
 }

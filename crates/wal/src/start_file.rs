@@ -1,0 +1,128 @@
+//! The start file: below which position nothing of the log is missed.
+//!
+//! | offset | bytes | field | meaning |
+//! |---|---|---|---|
+//! | 0 | 8 | magic | `STRATBEG` |
+//! | 8 | 4 | version | of the format, 1 |
+//! | 12 | 4 | – | 0 |
+//! | 16 | 8 | log id | as in the segments |
+//! | 24 | 8 | start | a position |
+//! | 32 | 4 | checksum | CRC-32C of the bytes before |
+//!
+//! Integers are little-endian. It is replaced as a whole, and durable, before a segment is removed: so
+//! a removed segment can be told from a lost one. A log of which nothing was removed has none.
+
+use std::path::Path;
+
+use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64};
+use stratalog_base::fs::{Fs, read_all};
+use stratalog_base::{Error, Result};
+
+use crate::Position;
+
+/// The file's name.
+pub const NAME: &str = "start.wal";
+/// The name that it has until it is whole.
+pub const UNREADY_NAME: &str = "start.wal-new";
+const BYTES: usize = 36;
+const MAGIC: &[u8; 8] = b"STRATBEG";
+const VERSION: u32 = 1;
+
+/// What it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Whose it is.
+    pub log_id: u64,
+    /// Segments that lie wholly below may be gone.
+    pub position: Position,
+}
+
+impl Start {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BYTES);
+        out.extend_from_slice(MAGIC);
+        put_u32(&mut out, VERSION);
+        put_u32(&mut out, 0);
+        put_u64(&mut out, self.log_id);
+        put_u64(&mut out, self.position);
+        let checksum = crc32c::crc32c(&out);
+        put_u32(&mut out, checksum);
+        out
+    }
+
+    /// The file `path`, all of whose bytes are given.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] or [`Error::NewerFormat`].
+    pub fn decode(bytes: &[u8], path: &Path) -> Result<Start> {
+        let mut decoder = Decoder::new(bytes);
+        let mut fields = || -> Result<_, Malformed> {
+            let (magic, version) = (decoder.take(MAGIC.len())?, decoder.u32()?);
+            decoder.take(4)?;
+            Ok((magic, version, decoder.u64()?, decoder.u64()?, decoder.u32()?))
+        };
+        let (magic, version, log_id, position, checksum) =
+            fields().map_err(|malformed| malformed.at(path, 0))?;
+        let sound = magic == MAGIC && checksum == crc32c::crc32c(&bytes[..BYTES - 4]);
+        if !sound || bytes.len() != BYTES {
+            return Err(Error::corrupt(path, 0, "start file checksum mismatch"));
+        }
+        if version > VERSION {
+            let path = path.to_owned();
+            return Err(Error::NewerFormat { path, found: version, supported: VERSION });
+        }
+        Ok(Start { log_id, position })
+    }
+
+    /// The start of the log in `dir`, if it has one.
+    ///
+    /// # Errors
+    /// As [`Start::decode`], or if the file cannot be read.
+    pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Start>> {
+        let path = dir.join(NAME);
+        match fs.open(&path) {
+            Ok(file) => Start::decode(&read_all(&*file)?, &path).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts it in the place of an older one; durable on return.
+    ///
+    /// # Errors
+    /// If the system refuses; then the older one is in force or this one.
+    pub fn write(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        let unready = dir.join(UNREADY_NAME);
+        match fs.remove(&unready) {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {} // Left by one that failed.
+        }
+        let file = fs.create(&unready)?;
+        file.write_at(&self.encode(), 0)?;
+        file.sync()?;
+        fs.rename(&unready, &dir.join(NAME))?;
+        fs.sync_dir(dir)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_is_a_start() {
+        let start = Start { log_id: 7, position: 4096 };
+        let bytes = start.encode();
+        assert_eq!(bytes[..8], *MAGIC);
+        assert_eq!(Start::decode(&bytes, Path::new("")).unwrap(), start);
+        for bit in 0..BYTES * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Start::decode(&flipped, Path::new("")).is_err(), "bit {bit}");
+        }
+        for len in 0..BYTES {
+            assert!(Start::decode(&bytes[..len], Path::new("")).is_err(), "length {len}");
+        }
+        assert!(Start::decode(&[&bytes[..], &[0]].concat(), Path::new("")).is_err());
+    }
+}
