@@ -6,5 +6,6 @@ mod classes;
 mod crash;
 mod damage;
 mod faults;
+mod resume;
 mod round_trip;
 mod support;
