@@ -77,7 +77,9 @@ impl<'a> Run<'a> {
         for (i, ticket) in std::mem::take(&mut self.open) {
             match ticket.wait() {
                 Ok(_) => self.note(i, ticket.durability()),
-                Err(Error::Closed | Error::Poisoned(_) | Error::Io { .. } | Error::NoSpace { .. }) => {}
+                Err(
+                    Error::Closed | Error::Poisoned(_) | Error::Io { .. } | Error::NoSpace { .. },
+                ) => {}
                 Err(other) => panic!("{}: {other}", self.what),
             }
         }
@@ -161,10 +163,12 @@ fn fail_and_go_on(options: &LogOptions, kind: FaultKind, n: u64, times: u64) -> 
             run.check_all();
         }
     }
-    let is_hit = fs.faults_hit() > 0;
-    if options.segments_ahead {
-        fs.clear_faults(); // The thread for files makes calls at any time.
+    if log.sync().is_err() {
+        run.resume();
     }
+    let is_hit = fs.faults_hit() > 0;
+    fs.clear_faults();
+    // The thread for files may have met the last of them.
     if log.sync().is_err() {
         run.resume();
     }
