@@ -17,8 +17,7 @@
 //!   was closed and all that it took is written, and where that ended. So positions never overlap and
 //!   order on disk is the order of positions.
 //! - LOG-3: after the first failed write, sync or rotation nothing is written, synced or acknowledged
-//!   any more until [`crate::Log::resume`]; whoever learns of the failure has stopped the log before
-//!   it returns.
+//!   any more until [`crate::Log::resume`]; who failed has stopped the log before anybody is told.
 //! - LOG-4: whoever waits for records below a place that is written drives them there itself if no
 //!   thread does. So no append and no waiter depends on a thread being alive.
 //!
@@ -47,7 +46,7 @@ use stratalog_base::{Error, Result};
 use crate::alarm::{Alarm, Urgency};
 use crate::alerts::Alerts;
 use crate::files::Files;
-use crate::frame::{Draft, Kind, PROMISE_BYTES, StreamId, put_promise};
+use crate::frame::{self, Draft, Kind, PROMISE_BYTES, StreamId, put_promise};
 use crate::group::GroupCommit;
 use crate::options::{Backend, LogOptions, Overflow};
 use crate::queue::{Queue, Refused};
@@ -84,12 +83,14 @@ pub struct Core {
     crowd: AtomicUsize,
     turn: Mutex<()>,
     pub switching: Mutex<()>,
-    /// The first place in the ring that was reserved and will not be written, after a failure.
-    hole: AtomicU64,
+    /// Places in the ring that were reserved and will not be written, after a failure.
+    holes: Mutex<Vec<Hole>>,
     /// Why nothing is taken any more.
     stopped: Mutex<Option<Error>>,
     /// Whether that is a failure.
     poisoned: AtomicBool,
+    /// Whether the threads were told to end for good.
+    closed: AtomicBool,
     pub write_alarm: Alarm,
     pub sync_alarm: Alarm,
     pub files_alarm: Alarm,
@@ -102,6 +103,13 @@ pub struct Core {
 pub struct RingFront {
     pub ring: Arc<Ring>,
     pub mapped: bool,
+}
+
+/// A place that nobody will write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Hole {
+    start: Position,
+    end: Position,
 }
 
 /// What the leader of a write works with.
@@ -151,9 +159,10 @@ impl Core {
             crowd: AtomicUsize::new(0),
             turn: Mutex::new(()),
             switching: Mutex::new(()),
-            hole: AtomicU64::new(Position::MAX),
+            holes: Mutex::new(Vec::new()),
             stopped: Mutex::new(None),
             poisoned: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             write_alarm: Alarm::new(options.batch_delay),
             sync_alarm: Alarm::new(options.interval),
             files_alarm: Alarm::new(Duration::ZERO),
@@ -252,6 +261,16 @@ impl Core {
         self.written.fail(&Error::Closed);
     }
 
+    /// Notes that there is no way back, whatever fails.
+    pub fn note_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Core::note_closed`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Lets records in again, after a failure.
     pub fn unstop(&self) {
         let mut stopped = self.stopped.lock();
@@ -320,7 +339,7 @@ impl Core {
         let mut reservation = front.ring.try_reserve(bytes)?;
         let (position, end) = (reservation.position(), reservation.end());
         if reservation.is_big() {
-            self.write_big(position, draft)?;
+            self.write_big(position, std::slice::from_ref(draft))?;
         } else {
             self.publish(&mut reservation, draft);
             self.after_publish(front, end);
@@ -359,33 +378,24 @@ impl Core {
         positions: &mut Vec<Position>,
     ) -> Result<Place, Refused> {
         let bytes: u64 = drafts.iter().map(Draft::frame_bytes).sum();
-        if front.ring.is_big(bytes) {
-            return self.enter_one_by_one(drafts, positions);
+        if bytes == 0 {
+            let here = front.ring.reserved();
+            return Ok(Place { start: here, position: here, end: here });
         }
         let mut reservation = front.ring.try_reserve(bytes)?;
         let (start, end) = (reservation.position(), reservation.end());
-        for draft in drafts {
-            positions.push(reservation.position());
-            self.publish(&mut reservation, draft);
+        if reservation.is_big() {
+            self.write_big(start, drafts)?;
+        } else {
+            drafts.iter().for_each(|draft| self.publish(&mut reservation, draft));
+            self.after_publish(front, end);
         }
-        self.after_publish(front, end);
+        let mut next = start;
+        for draft in drafts {
+            positions.push(next);
+            next += draft.frame_bytes();
+        }
         Ok(Place { start, position: start, end })
-    }
-
-    /// A batch that is too big for the ring takes a place for each record.
-    fn enter_one_by_one(
-        &self,
-        drafts: &[Draft<'_>],
-        positions: &mut Vec<Position>,
-    ) -> Result<Place, Refused> {
-        let mut whole: Option<Place> = None;
-        for draft in drafts {
-            let place = self.enter(draft)?;
-            positions.push(place.position);
-            let start = whole.map_or(place.start, |whole| whole.start);
-            whole = Some(Place { start, position: start, end: place.end });
-        }
-        Ok(whole.expect("a batch that is too big is not empty"))
     }
 
     /// Looks after those who wait for what was published, and lets the drain know of a ring half full.
@@ -536,8 +546,7 @@ impl Core {
         {
             return Ok(false);
         }
-        let outcome = self.written.reach_until(end, deadline, |writer| self.write(writer, cause));
-        outcome.inspect_err(|error| self.poison(error))
+        self.written.reach_until(end, deadline, |writer| self.lead(|| self.write(writer, cause)))
     }
 
     /// Returns once all below `end` survives a power cut, or `false` at the deadline. Who leads the sync
@@ -546,19 +555,20 @@ impl Core {
         if self.durable.reached() >= end {
             return Ok(true);
         }
-        let sync = |(): &mut ()| {
-            self.write_to(end.max(self.takeable()), None, Cause::Waiter)?;
-            let written = self.written.reached(); // LOG-1: before the sync begins.
-            let began = Instant::now();
-            self.files.sync()?;
-            let took = began.elapsed();
-            self.counters.synced(took);
-            self.alerts.synced(took);
-            self.mark_due.store(written, Ordering::Relaxed);
-            Ok(written)
-        };
-        let outcome = self.durable.reach_until(end, deadline, sync);
-        outcome.inspect_err(|error| self.poison(error))
+        self.durable.reach_until(end, deadline, |()| self.lead(|| self.sync(end)))
+    }
+
+    /// Writes what can be written, at least up to `end`, and syncs it. For the holder of the seat.
+    fn sync(&self, end: Position) -> Result<Position> {
+        self.write_to(end.max(self.takeable()), None, Cause::Waiter)?;
+        let written = self.written.reached(); // LOG-1: before the sync begins.
+        let began = Instant::now();
+        self.files.sync()?;
+        let took = began.elapsed();
+        self.counters.synced(took);
+        self.alerts.synced(took);
+        self.mark_due.store(written, Ordering::Relaxed);
+        Ok(written)
     }
 
     /// The end of what could be written now without waiting for anybody.
@@ -660,15 +670,23 @@ impl Core {
     /// Removes the segments that lie wholly below `position`, never the one being written.
     pub fn truncate_before(&self, position: Position) -> Result<()> {
         if self.files.needs_sync_before(position) {
-            let sync = |(): &mut ()| self.files.sync();
-            self.durable.with_seat(sync).inspect_err(|error| self.poison(error))?;
+            self.durable.with_seat(|()| self.lead(|| self.files.sync()))?;
         }
         self.files.truncate_before(position)
     }
 
+    /// Does what a leader does. If it fails, the log is stopped before the seat is given back (LOG-3):
+    /// by who failed and nobody else, so nobody stops a log that was resumed in the meantime.
+    pub fn lead<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        let bomb = Bomb(self);
+        let outcome = work();
+        std::mem::forget(bomb);
+        outcome.inspect_err(|error| self.poison(error))
+    }
+
     /// LOG-3
     #[cold]
-    pub fn poison(&self, error: &Error) {
+    fn poison(&self, error: &Error) {
         self.stop(error.poison());
         self.published.fail(error);
         self.written.fail(error);
@@ -734,27 +752,38 @@ impl Core {
         Ok(())
     }
 
-    /// Writes the frame of more than half the ring, whose place is `position`, past the ring.
+    /// Writes frames of more than half the ring together, whose place is `position`, past the ring.
     ///
     /// # Errors
     /// [`Refused::Closed`] if the log has failed.
     #[cold]
-    fn write_big(&self, position: Position, draft: &Draft<'_>) -> Result<(), Refused> {
-        let end = position + draft.frame_bytes();
+    fn write_big(&self, position: Position, drafts: &[Draft<'_>]) -> Result<(), Refused> {
+        let end = position + drafts.iter().map(Draft::frame_bytes).sum::<u64>();
         let written = self.write_to(position, None, Cause::Full).and_then(|_| {
             self.written.reach(end, |writer| {
-                assert_eq!(
-                    writer.segment.end, position,
-                    "nobody passes a place that is not written"
-                );
-                let began = Instant::now();
-                draft.encode(self.stream, position, &mut writer.group);
-                self.write_group(writer)?;
-                if let Some(drain) = &mut writer.drain {
-                    drain.pass(end);
-                }
-                self.counters.wrote(1, end - position, Cause::Full, began.elapsed());
-                Ok(end)
+                self.lead(|| {
+                    assert_eq!(
+                        writer.segment.end, position,
+                        "nobody passes a place that is not written"
+                    );
+                    let began = Instant::now();
+                    let mut at = position;
+                    for draft in drafts {
+                        draft.encode(self.stream, at, &mut writer.group);
+                        at += draft.frame_bytes();
+                    }
+                    self.write_group(writer)?;
+                    if let Some(drain) = &mut writer.drain {
+                        drain.pass(end);
+                    }
+                    self.counters.wrote(
+                        drafts.len() as u64,
+                        end - position,
+                        Cause::Full,
+                        began.elapsed(),
+                    );
+                    Ok(end)
+                })
             })
         });
         match written {
@@ -762,8 +791,7 @@ impl Core {
                 self.published.raise(end);
                 Ok(())
             }
-            Err(error) => {
-                self.poison(&error);
+            Err(_) => {
                 self.leave_hole(position, end);
                 Err(Refused::Closed)
             }
@@ -774,7 +802,7 @@ impl Core {
     /// before are in the midst of copying and will be done.
     fn leave_hole(&self, position: Position, end: Position) {
         let Some(front) = self.any_ring() else { return };
-        self.hole.fetch_min(position, Ordering::AcqRel);
+        self.holes.lock().push(Hole { start: position, end });
         while !front.ring.pass_hole(position, end) {
             yield_now();
         }
@@ -789,7 +817,36 @@ impl Core {
                 yield_now();
             }
         }
-        (logged.min(self.hole.swap(Position::MAX, Ordering::AcqRel)), end)
+        let first_hole = self.holes.lock().iter().map(|hole| hole.start).min();
+        (first_hole.map_or(logged, |hole| logged.min(hole)), end)
+    }
+
+    /// After [`Core::come_to_rest`]: where the segments end, and the frames that have a place behind
+    /// that, holes filled with skips. Their tickets are still out, and promise what they promised.
+    pub fn unwritten_frames(&self, writer: &mut Writer, end: Position) -> (Position, Vec<u8>) {
+        let start = writer.segment.end;
+        if self.ring().is_none() {
+            return (start, [&writer.group, self.queue.lock().frames()].concat());
+        }
+        let Some(drain) = &mut writer.drain else { unreachable!("the ring has a drain") };
+        let mut holes = self.holes.lock().clone();
+        holes.sort_unstable();
+        let (mut at, mut frames) = (drain.start(), Vec::new());
+        for hole in holes {
+            frames.extend(drain.bytes(at, hole.start));
+            let zeros = vec![0; (hole.end - hole.start) as usize - frame::HEADER_BYTES];
+            let parts = [IoSlice::new(&zeros)];
+            let skip = Draft::new(Kind::Skip, &parts).expect("no longer than what was refused");
+            skip.encode(self.stream, hole.start, &mut frames);
+            at = hole.end;
+        }
+        frames.extend(drain.bytes(at, end));
+        (start, frames)
+    }
+
+    /// The log goes on.
+    pub fn forget_holes(&self) {
+        self.holes.lock().clear();
     }
 
     /// Makes sure that `bytes` more fit into the segment, or that it is empty.
@@ -819,8 +876,18 @@ impl Core {
             self.write_group(writer)?;
             Ok(end + PROMISE_BYTES)
         };
-        self.written.reach(end + PROMISE_BYTES, close).inspect_err(|error| self.poison(error))?;
+        self.written.reach(end + PROMISE_BYTES, |writer| self.lead(|| close(writer)))?;
         Ok(end + PROMISE_BYTES)
+    }
+}
+
+/// Stops the log if a leader panics.
+struct Bomb<'a>(&'a Core);
+
+impl Drop for Bomb<'_> {
+    fn drop(&mut self) {
+        let source = std::io::Error::other("the thread that wrote or synced for all panicked");
+        self.0.poison(&Error::io("write to", self.0.files.dir(), source));
     }
 }
 

@@ -332,35 +332,31 @@ impl Files {
         extension.min(spare)
     }
 
-    /// Begins fresh segments after a failure: one that holds what is carried, and one at `at` to go on
-    /// in. The files of before are not written any more.
+    /// Begins fresh segments after a failure: one that holds what is carried and the `unwritten` frames
+    /// that follow it, and one at `at` to go on in. The files of before are not written any more.
     ///
     /// # Errors
     /// If the system refuses; then all is as it was, but for files that do not change what is recovered.
-    pub fn begin_anew(&self, carried: &Carried, at: Position) -> Result<Segment> {
+    pub fn begin_anew(&self, carried: &Carried, unwritten: &[u8], at: Position) -> Result<Segment> {
         let first = |base, previous, frames: &[u8]| {
             let link = Link { base, previous, durable: base, session: self.session };
             let header = Header { id: self.next_identity(false), link };
             Segment::first(&*self.fs, &self.dir, header, frames, 0)
         };
-        let frames = carried.frames_of(StreamId::of(self.log_id, self.session));
+        let mut frames = carried.frames_of(StreamId::of(self.log_id, self.session));
+        frames.extend_from_slice(unwritten);
+        self.end_failed(carried.base);
         let mut previous = carried.previous;
-        let mut copied = None;
         if !frames.is_empty() {
             let segment = first(carried.base, previous, &frames)?;
             let copy = SegmentEnd { index: segment.header.id.index, end: segment.end };
             previous = Some(Previous { index: copy.index, end: copy.end });
-            copied = Some(copy);
+            // At once: it counts also if the other one cannot be made.
+            self.state.lock().older.push(Sealed { segment: copy, since: Instant::now() });
         }
         let segment = first(at, previous, &[])?;
         let now = Instant::now();
         let mut state = self.state.lock();
-        let failed = SegmentEnd { index: state.active_index, end: carried.base };
-        state.older.push(Sealed { segment: failed, since: now });
-        for sealed in &mut state.older {
-            sealed.segment.end = sealed.segment.end.min(carried.base);
-        }
-        state.older.extend(copied.map(|segment| Sealed { segment, since: now }));
         state.active = segment.file.clone();
         state.active_index = segment.header.id.index;
         (state.is_linked, state.linked_index) = (true, state.active_index);
@@ -368,6 +364,19 @@ impl Files {
         state.allocated = self.segment_bytes;
         state.begun = now;
         Ok(segment)
+    }
+
+    /// What the files of before hold counts up to `base` only.
+    fn end_failed(&self, base: Position) {
+        let mut state = self.state.lock();
+        let failed = SegmentEnd { index: state.active_index, end: base };
+        // It is there already if this is tried again.
+        if state.older.iter().all(|it| it.segment.index != failed.index) {
+            state.older.push(Sealed { segment: failed, since: Instant::now() });
+        }
+        for sealed in &mut state.older {
+            sealed.segment.end = sealed.segment.end.min(base);
+        }
     }
 
     /// The segment in which the record at `position` lies, if it is in one that is sealed, and where

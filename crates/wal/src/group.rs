@@ -241,6 +241,26 @@ impl<L> GroupCommit<L> {
         self.turn.lock().failure.clone()
     }
 
+    /// Calls `look` on the seat of a failed group under the lock, once nobody leads.
+    ///
+    /// # Panics
+    /// If the group has not failed.
+    pub fn at_rest<R>(&self, look: impl FnOnce(&mut L) -> R) -> R {
+        look(self.vacated().seat.as_mut().expect("vacated"))
+    }
+
+    /// The lock of a failed group once nobody leads.
+    fn vacated(&self) -> MutexGuard<'_, Turn<L>> {
+        let mut turn = self.turn.lock();
+        loop {
+            assert!(turn.failure.is_some(), "revived without a failure");
+            match turn.seat {
+                Some(_) => return turn,
+                None => turn = self.vacated.wait(turn),
+            }
+        }
+    }
+
     /// Starts a failed group anew: waits until nobody leads, calls `with` on the seat under the lock,
     /// forgets the failure, and puts the watermark at `reached`, which is at least where it stood.
     ///
@@ -250,15 +270,9 @@ impl<L> GroupCommit<L> {
     /// # Panics
     /// If the group has not failed, or the watermark would fall.
     pub fn revive(&self, reached: u64, with: impl FnOnce(&mut L)) {
-        let mut turn = self.turn.lock();
-        loop {
-            assert!(turn.failure.is_some(), "revived without a failure");
-            assert!((self.reached()..FAILED).contains(&reached), "GROUP-1");
-            match &mut turn.seat {
-                Some(seat) => break with(seat),
-                None => turn = self.vacated.wait(turn),
-            }
-        }
+        let mut turn = self.vacated();
+        assert!((self.reached()..FAILED).contains(&reached), "GROUP-1");
+        with(turn.seat.as_mut().expect("vacated"));
         turn.failure = None;
         // Not a plain store: who reads this also sees what earlier raises published.
         self.reached.swap(reached, Ordering::AcqRel);

@@ -43,6 +43,7 @@ pub fn make_ring(files: &Files, options: &LogOptions, at: Position) -> Result<(R
 /// # Errors
 /// If a write or sync fails; the log is closed all the same, but recovery will not find it clean.
 pub fn close(core: &Arc<Core>, threads: Threads) -> Result<()> {
+    core.note_closed();
     let closed = close_core(core);
     background::stop(core);
     threads.join();
@@ -75,21 +76,21 @@ pub fn set_backend(core: &Core, to: Backend) -> Result<()> {
         core.set_backend(to); // The queue stays; only who writes it changes.
         return Ok(());
     }
-    let mut drain = None;
+    let mut made = None;
     if to == Backend::LockFree && core.any_ring().is_none() {
-        let (front, its_drain) = make_ring(&core.files, &core.options, core.reserved())?;
-        front.ring.close(); // Until its time comes.
-        core.install_ring(front);
-        drain = Some(its_drain);
+        let ring = make_ring(&core.files, &core.options, core.reserved())?;
+        ring.0.ring.close(); // Until its time comes.
+        made = Some(ring);
     }
     let end = core.close_front();
     core.write_to(end, None, Cause::Close)?;
     core.written.with_seat(|writer| {
-        if let Some(drain) = drain {
+        if let Some((front, drain)) = made {
+            core.install_ring(front);
             writer.drain = Some(drain);
         }
         if !writer.segment.is_empty() {
-            core.rotate(&mut writer.segment).inspect_err(|error| core.poison(error))?;
+            core.lead(|| core.rotate(&mut writer.segment))?;
         }
         core.open_front(to, writer, end); // LOG-2
         core.set_backend(to);
@@ -105,12 +106,16 @@ pub fn set_backend(core: &Core, to: Backend) -> Result<()> {
     }
 }
 
-/// Goes on after a failure.
+/// Goes on after a failure. All that has a ticket goes on, too: whoever has not looked at it yet is
+/// told the truth then.
 ///
 /// # Errors
 /// If what was acknowledged cannot be read back or written anew: then the log stays as it was.
 pub fn resume(core: &Core) -> Result<()> {
     let _switching = core.switching.lock();
+    if core.is_closed() {
+        return Err(Error::Closed); // Its threads have ended.
+    }
     match core.check() {
         Ok(()) => return Ok(()),
         Err(Error::Closed) => return Err(Error::Closed),
@@ -118,25 +123,29 @@ pub fn resume(core: &Core) -> Result<()> {
     }
     let durable = core.durable.reached();
     let (logged, end) = core.come_to_rest();
+    // From here on nobody writes or rotates.
+    let (start, unwritten) = core.written.at_rest(|writer| core.unwritten_frames(writer, end));
+    core.durable.at_rest(|()| ()); // Nor does anybody sync.
     let (fs, dir) = (core.files.fs(), core.files.dir());
     let carried = carry::collect(fs, dir, durable, RecoveryMode::TornTail)?;
-    if carried.found.end < logged {
-        let what = format!(
-            "the log can be read back to position {} only, but acknowledged up to {logged}",
-            carried.found.end
-        );
+    let (read, owed) = (carried.end(), logged.max(start));
+    if read < owed {
+        let what = format!("the log can be read back to {read} only, but was written to {owed}");
         return Err(Error::corrupt(dir, 0, what));
     }
-    let at = end.max(carried.end());
-    let segment = core.files.begin_anew(&carried, at)?;
+    // A write that was cut short may have stored the first of them.
+    let unwritten = unwritten.get((read - start) as usize..).unwrap_or_default();
+    let at = end.max(read);
+    let segment = core.files.begin_anew(&carried, unwritten, at)?;
     core.written.revive(at, |writer| {
         let drain = writer.drain.take();
         *writer = Writer::new(segment, drain);
+        core.forget_holes();
+        core.unstop(); // Before records are let in, for whoever is let in may fail again.
         core.open_front(core.backend(), writer, at);
     });
     core.durable.revive(at, |()| {});
     core.published.revive(at, |()| {});
-    core.unstop();
     Ok(())
 }
 
@@ -150,7 +159,7 @@ impl Core {
                 // A failure has stopped the log, which tells everyone who asks.
                 _ = self.written.with_seat(|writer| match writer.segment.is_empty() {
                     true => Ok(()),
-                    false => self.rotate(&mut writer.segment).inspect_err(|e| self.poison(e)),
+                    false => self.lead(|| self.rotate(&mut writer.segment)),
                 });
             }
             next = Some(if left.is_zero() { limit } else { left });

@@ -125,6 +125,11 @@ impl Queue {
         (self.end - group.len() as u64, records)
     }
 
+    /// The waiting frames.
+    pub fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+
     /// What was taken is written, up to `end`.
     pub fn written(&mut self, end: Position) {
         self.taken_records = 0;

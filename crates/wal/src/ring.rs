@@ -342,6 +342,13 @@ impl Drain {
         Chunk { parts, start: self.start, end, frames }
     }
 
+    /// The bytes between two frames of a closed ring, where nobody copies any more and between which
+    /// no hole lies.
+    pub fn bytes(&mut self, from: Position, to: Position) -> Vec<u8> {
+        assert!(self.start <= from && to <= self.ring.published(), "beyond what is published");
+        self.ring.memory.bytes(from, to).iter().flat_map(|part| part.iter().copied()).collect()
+    }
+
     /// Gives the memory of all below `to`, the end of a frame, back to the writers.
     ///
     /// # Panics

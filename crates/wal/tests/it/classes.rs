@@ -5,19 +5,10 @@ use std::time::Duration;
 
 use stratalog_base::Error;
 use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
-use stratalog_base::sync::{Instant, spawn, yield_now};
+use stratalog_base::sync::{Instant, spawn};
 use stratalog_wal::{Durability, FIRST_POSITION, LogOptions, Wal};
 
 use crate::support::*;
-
-/// Waits for what the background thread is about to do; a deadline only turns a hang into a failure.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        yield_now();
-    }
-}
 
 #[test]
 fn process_appends_never_sync() {

@@ -8,5 +8,6 @@ mod damage;
 mod examples;
 mod faults;
 mod kill;
+mod resume;
 mod round_trip;
 mod support;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stratalog_base::Result;
 use stratalog_base::fs::SimFs;
+use stratalog_base::sync::{Instant, yield_now};
 use stratalog_wal::{
     Backend, Durability, FIRST_POSITION, Log, LogOptions, Place, Position, Recovered, RecoveryMode,
     Wal, recover,
@@ -83,4 +84,13 @@ pub fn some_records(count: usize) -> impl Iterator<Item = Vec<u8>> {
 pub fn segment_names(fs: &SimFs) -> Vec<String> {
     let names = fs.files().into_iter().map(|(path, _)| path.display().to_string());
     names.filter(|name| stratalog_wal::segment::parse_name(name).is_some()).collect()
+}
+
+/// Waits for what the background thread is about to do; a deadline only turns a hang into a failure.
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        yield_now();
+    }
 }
