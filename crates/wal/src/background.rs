@@ -85,21 +85,31 @@ impl Threads {
     /// # Errors
     /// If the system refuses; those started end by [`stop`].
     pub fn start(core: &Arc<Core>) -> Result<Threads> {
-        let mut threads = Threads(Vec::new());
         let options = &core.options;
         let files = options.segments_ahead
             || options.segment_age.is_some()
             || options.retention != crate::Retention::Everything;
-        let started = threads
-            .run(core, WRITE, |roll| &roll.write, write)
-            .and_then(|()| threads.run(core, SYNC, |roll| &roll.sync, sync))
-            .and_then(|()| {
-                if files {
-                    threads.run(core, FILES, |roll| &roll.files, files_step)
-                } else {
-                    Ok(())
-                }
-            });
+        Threads::start_some(core, true, true, files)
+    }
+
+    /// The same for those that are chosen here.
+    ///
+    /// # Errors
+    /// As [`Threads::start`].
+    pub fn start_some(
+        core: &Arc<Core>,
+        writes: bool,
+        syncs: bool,
+        makes_files: bool,
+    ) -> Result<Threads> {
+        let mut threads = Threads(Vec::new());
+        let mut run = |wanted, name, pulse, body| match wanted {
+            true => threads.run(core, name, pulse, body),
+            false => Ok(()),
+        };
+        let started = run(writes, WRITE, |roll| &roll.write, write)
+            .and_then(|()| run(syncs, SYNC, |roll| &roll.sync, sync))
+            .and_then(|()| run(makes_files, FILES, |roll| &roll.files, files_step));
         if let Err(error) = started {
             stop(core);
             return Err(error);

@@ -17,7 +17,9 @@
 //!   was closed and all that it took is written, and where that ended. So positions never overlap and
 //!   order on disk is the order of positions.
 //! - LOG-3: after the first failed write, sync or rotation nothing is written, synced or acknowledged
-//!   any more until [`crate::Log::resume`]; who failed has stopped the log before anybody is told.
+//!   any more until [`crate::Log::resume`]. The leader who fails stops the log before its term ends,
+//!   so before anybody is told; and since a resumption waits for the end of all terms, nobody stops
+//!   a log that was resumed for a failure of its earlier life.
 //! - LOG-4: whoever waits for records below a place that is written drives them there itself if no
 //!   thread does. So no append and no waiter depends on a thread being alive.
 //!
@@ -34,11 +36,10 @@
 //! No two of rank 5 and 6 are held at once.
 
 use std::io::IoSlice;
-use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::sync::{
-    self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Instant, Mutex, MutexGuard, OnceLock,
+    self, Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Instant, Mutex, MutexGuard, OnceLock,
     Ordering, Padded, fence, yield_now,
 };
 use stratalog_base::{Error, Result};
@@ -216,7 +217,8 @@ impl Core {
 
     pub fn logged(&self) -> Position {
         let published = self.ring().filter(|front| front.mapped).map(|it| it.ring.published());
-        published.unwrap_or(0).max(self.published.reached()).max(self.written.reached())
+        // What is published in a ring that is not mapped dies with the process.
+        published.unwrap_or(0).max(self.written.reached())
     }
 
     /// Records and bytes that wait or are being written.
@@ -809,7 +811,8 @@ impl Core {
     }
 
     /// How far the log is as it was acknowledged, after a failure; returns once nobody copies any more.
-    pub fn come_to_rest(&self) -> (Position, Position) {
+    pub fn come_to_rest(&self, why: &Error) -> (Position, Position) {
+        self.poison(why); // Who stopped the log may not have failed all groups yet.
         let logged = self.logged();
         let end = self.close_front();
         if let Some(front) = self.ring() {

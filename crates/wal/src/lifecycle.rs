@@ -116,13 +116,13 @@ pub fn resume(core: &Core) -> Result<()> {
     if core.is_closed() {
         return Err(Error::Closed); // Its threads have ended.
     }
-    match core.check() {
+    let why = match core.check() {
         Ok(()) => return Ok(()),
         Err(Error::Closed) => return Err(Error::Closed),
-        Err(_) => {}
-    }
+        Err(why) => why,
+    };
     let durable = core.durable.reached();
-    let (logged, end) = core.come_to_rest();
+    let (logged, end) = core.come_to_rest(&why);
     // From here on nobody writes or rotates.
     let (start, unwritten) = core.written.at_rest(|writer| core.unwritten_frames(writer, end));
     core.durable.at_rest(|()| ()); // Nor does anybody sync.

@@ -101,6 +101,38 @@ impl Log {
         after: &Recovered,
         carried: Carried,
     ) -> Result<Log> {
+        let core = Log::begin_core(fs, dir, options, after, carried)?;
+        let threads = Threads::start(&core)?;
+        Ok(Log { core, threads: Mutex::new(Some(threads)) })
+    }
+
+    /// For models, in which each thread multiplies the work: a new log with those of the writing and
+    /// the syncing thread that are asked for. Callers do the work of the others (LOG-4).
+    ///
+    /// # Errors
+    /// As [`Log::create`].
+    #[cfg(loom)]
+    #[doc(hidden)]
+    pub fn create_with_threads(
+        fs: Arc<dyn Fs>,
+        options: LogOptions,
+        writes: bool,
+        syncs: bool,
+    ) -> Result<Log> {
+        let nothing = Recovered::empty(1);
+        let carried = Carried::nothing(&nothing, FIRST_POSITION);
+        let core = Log::begin_core(fs, Path::new(""), options, &nothing, carried)?;
+        let threads = Threads::start_some(&core, writes, syncs, false)?;
+        Ok(Log { core, threads: Mutex::new(Some(threads)) })
+    }
+
+    fn begin_core(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: LogOptions,
+        after: &Recovered,
+        carried: Carried,
+    ) -> Result<Arc<Core>> {
         options.check()?;
         if carried.base > MAX_SEQ_NO {
             return Err(Error::InvalidArgument(format!("log position {}", carried.base)));
@@ -116,9 +148,7 @@ impl Log {
             Backend::LockFree => Some(lifecycle::make_ring(&files, &options, segment.end)?),
             _ => None,
         };
-        let core = Arc::new(Core::new(options, files, segment, ring));
-        let threads = Threads::start(&core)?;
-        Ok(Log { core, threads: Mutex::new(Some(threads)) })
+        Ok(Arc::new(Core::new(options, files, segment, ring)))
     }
 
     /// The random number that tells this log's segments from others'.
@@ -149,7 +179,8 @@ impl Log {
     /// Goes on after a failed write or sync, once its cause is gone: what was acknowledged is read
     /// back and copied from the failed segment, from its last durable position on, to a fresh one,
     /// which is synced; then appends are taken again. Records whose callers got the error may or may
-    /// not be among what was copied. Does nothing to a log that has not failed.
+    /// not be among what was copied. Does nothing to a log that has not failed. Not for callbacks, which the
+    /// thread that failed may call before it is done.
     ///
     /// # Errors
     /// If the system refuses, or [`Error::Corrupt`] if what was acknowledged cannot be read back: the
@@ -270,7 +301,7 @@ impl Wal for Log {
 
     fn sync(&self) -> Result<()> {
         self.core.check()?;
-        self.core.durable_to(self.core.reserved(), None).map(|_| ())
+        self.core.wait(self.core.reserved(), Durability::Sync, None).map(|_| ())
     }
 
     fn watermarks(&self) -> Watermarks {

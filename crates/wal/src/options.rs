@@ -162,10 +162,13 @@ impl Default for LogOptions {
     }
 }
 
+/// The least that a ring has: a page, and in models, where each word costs, a few frames.
+const RING_BYTES_MIN: u64 = if cfg!(loom) { 32 } else { 4 << 10 };
+
 impl LogOptions {
     pub(crate) fn check(&self) -> Result<()> {
-        let ring =
-            self.ring_bytes.is_power_of_two() && (4 << 10..=1 << 30).contains(&self.ring_bytes);
+        let ring = self.ring_bytes.is_power_of_two()
+            && (RING_BYTES_MIN..=1 << 30).contains(&self.ring_bytes);
         let refuse = |what: &str| Err(Error::InvalidArgument(what.into()));
         match self {
             _ if !ring => refuse("ring_bytes must be a power of two from 4 KiB to 1 GiB"),

@@ -241,6 +241,7 @@ mod imp {
 mod imp {
     use std::borrow::Cow;
 
+    use stratalog_base::fs::Mapping;
     use stratalog_base::sync::{AtomicU64, Ordering, UnsafeCell};
 
     pub(in super::super) type Part<'a> = Cow<'a, [u8]>;
@@ -262,8 +263,9 @@ mod imp {
     unsafe impl Send for RingMemory {}
 
     impl RingMemory {
-        pub(crate) fn mapped(_: Box<dyn stratalog_base::fs::Mapping>, _: usize) -> RingMemory {
-            unreachable!("no file system maps under loom")
+        /// As much as `mapping` maps from `skip` on, but on the heap: a model has no processes that die.
+        pub(crate) fn mapped(mapping: Box<dyn Mapping>, skip: usize) -> RingMemory {
+            RingMemory::heap(mapping.len() - skip)
         }
 
         pub fn heap(capacity: usize) -> RingMemory {

@@ -1,15 +1,12 @@
 //! The group commit: no early word, no lost one. Names with `trap` tell of a defect that another log
 //! shipped.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use stratalog_base::Error;
-use stratalog_base::sync::{Instant, Letter};
+use stratalog_base::sync::Instant;
 use stratalog_wal::group::GroupCommit;
 
 /// A log reduced to two numbers: how much is written, and how much a sync that has ended covers.
@@ -83,7 +80,7 @@ fn the_watermark_never_falls() {
 /// GROUP-4: one failure is everyone's, and after it nobody leads. (A store whose leader left early on
 /// an error let all who waited hang.)
 #[test]
-fn trap_13_followers_of_a_leader_who_fails_hang() {
+fn trap_13_a_failed_leader_wakes_everyone() {
     loom::model(|| {
         let group = Arc::new(GroupCommit::new(0, ()));
         let led = Arc::new(AtomicU64::new(0));
@@ -125,7 +122,7 @@ fn a_latched_failure_outlives_a_leader_who_succeeds() {
 /// GROUP-6: who leads falls short of the other's target and goes. (There the leader woke the others
 /// first and left the lead afterwards: they went back to sleep.)
 #[test]
-fn trap_12_follower_sleeps_with_nobody_left_to_lead() {
+fn trap_12_nobody_sleeps_with_nobody_left_to_lead() {
     loom::model(|| {
         let group = Arc::new(GroupCommit::new(0, 0));
         let other = group.clone();
@@ -194,7 +191,7 @@ fn who_is_late_passes_the_baton() {
 /// GROUP-1: the watermark does not fall when raises and a term overlap. (There a plain store of the
 /// smaller number came last, and whoever waited for the larger one hung.)
 #[test]
-fn trap_14_watermark_falls() {
+fn trap_14_the_durable_watermark_never_falls() {
     loom::model(|| {
         let group = Arc::new(GroupCommit::new(0, ()));
         let raiser = |to| {
@@ -215,7 +212,7 @@ fn trap_14_watermark_falls() {
 /// A raise between the look at the watermark and the entry on the list is not lost. (There the waiter
 /// was created after the check, and a notification between the two went nowhere.)
 #[test]
-fn trap_16_notification_before_registration_is_lost() {
+fn trap_16_a_raise_before_the_registration_is_not_missed() {
     loom::model(|| {
         let group = Arc::new(GroupCommit::new(0, ()));
         let logged = Arc::new(AtomicU64::new(0));

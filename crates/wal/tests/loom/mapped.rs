@@ -1,0 +1,110 @@
+//! A ring that outlives the process: a record is logged as soon as it is in the ring with all before it,
+//! and whoever waits for that is told by whoever publishes the last of them.
+
+use std::io::IoSlice;
+
+use loom::thread;
+use stratalog_base::Error;
+use stratalog_wal::{Backend, Durability, LogOptions, Overflow, Wal};
+
+use crate::disk::{Disk, Fails, log, options};
+use crate::model;
+
+fn mapped() -> LogOptions {
+    LogOptions { ring_mapped: true, ..options(Backend::LockFree) }
+}
+
+/// Nothing writes here and nobody leads: who waits is woken by the one who was stalled between the
+/// reservation and the publication of what comes before (see `wait_published` and `after_publish`).
+#[test]
+fn who_waits_behind_a_stalled_writer_is_woken_by_it() {
+    model(|| {
+        let disk = Disk::new(Fails::Nothing);
+        let log = log(&disk, mapped(), false, false);
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            let _ = other.append(&[], Durability::Process).unwrap();
+        });
+        let place = log.append(&[], Durability::Process).unwrap().wait().unwrap();
+        assert!(log.watermarks().logged >= place.end);
+        other.join().unwrap();
+    });
+}
+
+/// The same with two who wait.
+#[test]
+fn two_who_wait_for_each_others_frames_are_woken() {
+    model(|| {
+        let disk = Disk::new(Fails::Nothing);
+        let log = log(&disk, mapped(), false, false);
+        let appender = || {
+            let log = log.clone();
+            move || {
+                let place = log.append(&[], Durability::Process).unwrap().wait().unwrap();
+                assert!(log.watermarks().logged >= place.end);
+            }
+        };
+        let other = thread::spawn(appender());
+        appender()();
+        other.join().unwrap();
+    });
+}
+
+/// LOG-1: one waits until its record is synced, and the other publishes what comes before.
+#[test]
+fn who_leads_waits_for_what_is_not_published_yet() {
+    model(|| {
+        let disk = Disk::new(Fails::Nothing);
+        let log = log(&disk, mapped(), false, false);
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            other.append(&[IoSlice::new(b"a")], Durability::Process).unwrap().wait().unwrap();
+        });
+        let place = log.append(&[], Durability::Sync).unwrap().wait().unwrap();
+        assert!(disk.durable() >= place.end);
+        other.join().unwrap();
+    });
+}
+
+/// LOG-3: of two, one learns that the disk fails; nobody is acknowledged after that, and nobody hangs.
+#[test]
+fn a_failed_write_stops_those_who_would_not_write() {
+    model(|| {
+        let disk = Disk::new(Fails::Write);
+        let log = log(&disk, mapped(), false, false);
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            match other.append(&[], Durability::Process).and_then(|ticket| ticket.wait()) {
+                Ok(place) => assert!(other.watermarks().logged >= place.end),
+                Err(error) => assert!(matches!(error, Error::Io { .. } | Error::Poisoned(_))),
+            }
+        });
+        let failed = log.append(&[], Durability::Sync).and_then(|ticket| ticket.wait());
+        assert!(failed.is_err());
+        let late = log.append(&[], Durability::Process).unwrap_err();
+        assert!(matches!(late, Error::Poisoned(_)), "LOG-3: {late}");
+        other.join().unwrap();
+    });
+}
+
+/// A frame of more than half the ring is written by its caller, past the ring; what comes behind waits.
+#[test]
+fn a_big_frame_keeps_its_place_among_others() {
+    model(|| {
+        let disk = Disk::new(Fails::Nothing);
+        let options = LogOptions { ring_bytes: 32, overflow: Overflow::Block, ..mapped() };
+        let log = log(&disk, options, false, false);
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            other.append(&[], Durability::Process).unwrap().wait().unwrap().position
+        });
+        let big = log.append(&[IoSlice::new(b"too long")], Durability::Process).unwrap();
+        let big = big.wait().unwrap();
+        assert!(disk.written() >= big.end);
+        let small = other.join().unwrap();
+        log.sync().unwrap();
+        let mut expected = [(big.position, b"too long".to_vec()), (small, Vec::new())];
+        expected.sort();
+        assert_eq!(disk.records(), expected);
+    });
+}
