@@ -6,5 +6,7 @@ mod classes;
 mod crash;
 mod damage;
 mod faults;
+mod inspect;
 mod round_trip;
+mod salvage;
 mod support;
