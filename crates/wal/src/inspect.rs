@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //! - INSPECT-1: what a file holds counts if the file is reached by the links from the newest segment
-//!   that was begun, and only below the place where the segment that continues it begins.
+//!   that was begun, and only below the place where the segment that continues it begins. Where the
+//!   links lead to a file that cannot be read, they go on from the next older one that can.
 
 use std::path::{Path, PathBuf};
 
@@ -215,8 +216,8 @@ fn continuation(index: u64, headers: &[(u64, FoundHeader)]) -> (Option<Position>
             return (continued_at, true);
         }
         continued_at = previous.map(|it| it.end);
-        next = previous
-            .and_then(|it| headers.iter().filter_map(begun).find(|(at, _)| *at == it.index));
+        let older = previous.map_or(0, |it| it.index);
+        next = headers.iter().rev().filter_map(begun).find(|(at, _)| *at <= older);
     }
     (None, false)
 }

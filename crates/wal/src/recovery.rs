@@ -470,6 +470,7 @@ impl Recovery<'_> {
         if self.salvages() {
             self.check_successor(scan, &[])?;
         }
+        let lost = self.lost_bytes(header, scan, later)?;
         let offset = header.offset(scan.end);
         let mut damage = |this: &mut Self, bytes, why: &str, promised| {
             *whole = false;
@@ -479,9 +480,10 @@ impl Recovery<'_> {
         match scan.ending {
             Ending::Whole => self.check_successor(scan, later).map(|()| true),
             Ending::Damaged { bytes, why, promised } => {
-                damage(self, bytes, why, promised).map(|()| false)
+                damage(self, bytes.max(lost), why, promised).map(|()| false)
             }
             Ending::Torn { bytes, why } => {
+                let bytes = bytes.max(lost);
                 // REC-5
                 let promised = self.promised_later(later)?;
                 if promised > scan.end {
@@ -492,6 +494,22 @@ impl Recovery<'_> {
                 }
                 self.found.dropped.push(Dropped { file: path, offset, bytes, why: why.into() });
                 Ok(false)
+            }
+        }
+    }
+
+    /// Bytes that a salvage has lost at the end of a segment, if `later` ones tell: up to where the next
+    /// goes on, or, if that is lost, the rest of the file (REC-7).
+    fn lost_bytes(&self, header: &Header, scan: &Scan, later: &[Header]) -> Result<u64> {
+        if !self.salvages() || scan.ending == Ending::Whole {
+            return Ok(0);
+        }
+        match later.first().and_then(|next| next.link.previous) {
+            None => Ok(0),
+            Some(next) if next.index == header.id.index => Ok(next.end.saturating_sub(scan.end)),
+            Some(_) => {
+                let len = self.open(header.id.index)?.len()?;
+                Ok(len.saturating_sub(header.offset(scan.end)))
             }
         }
     }
