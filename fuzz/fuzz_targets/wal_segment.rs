@@ -1,36 +1,69 @@
 //! A segment of valid frames, some of its bytes changed: what lies before the first change is read as
-//! it was written, and the rest is sorted into whole, torn or damaged.
+//! it was written, a salvage reads what lies behind it, and the rest is sorted into whole, torn or
+//! damaged.
 #![no_main]
 
 use std::io::IoSlice;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use stratalog_wal::frame::{Draft, Kind, put_promise};
-use stratalog_wal::scan::scan_segment;
-use stratalog_wal::segment::{HEADER_BYTES, Header};
+use stratalog_wal::frame::{Draft, Kind, compress, put_promise, put_seal};
+use stratalog_wal::scan::{AtBad, greatest_promise, scan_segment};
+use stratalog_wal::segment::{HEADER_BYTES, Header, Identity, Link, Previous};
 
-const HEADER: Header = Header { log_id: 7, index: 1, base: 1000, previous: None };
+const HEADER: Header = Header {
+    id: Identity { log_id: 7, index: 4, is_ahead: true },
+    link: Link {
+        base: 1000,
+        previous: Some(Previous { index: 3, end: 992 }),
+        durable: 984,
+        session: 2,
+    },
+};
+
+/// Position, kind, where it ends, bytes of the frame, and the record.
+type Written = (u64, Kind, u64, u64, Vec<u8>);
+
+/// Appends a frame of any kind, with `payload` as its record or the length of that as a promise.
+fn put(kind: u8, payload: &[u8], out: &mut Vec<u8>) -> Written {
+    let stream = HEADER.stream();
+    let (start, position) = (out.len(), HEADER.link.base + (out.len() - HEADER_BYTES) as u64);
+    let promise = position.saturating_sub(payload.len() as u64);
+    let mut packed = Vec::new();
+    let plain = [IoSlice::new(payload)];
+    let kind = match kind % 6 {
+        0 => Kind::Record,
+        1 => Kind::Skip,
+        2 => Kind::Mark,
+        3 => Kind::Close,
+        4 => Kind::Seal,
+        _ => {
+            compress(&plain, &mut packed);
+            let parts = [IoSlice::new(&packed)];
+            Draft::compressed(&parts).expect("a short payload").encode(stream, position, out);
+            let end = HEADER.link.base + (out.len() - HEADER_BYTES) as u64;
+            return (position, Kind::Record, end, (out.len() - start) as u64, payload.to_vec());
+        }
+    };
+    match kind {
+        Kind::Seal => put_seal(promise, 5, stream, position, out),
+        Kind::Mark | Kind::Close => put_promise(kind, promise, stream, position, out),
+        _ => Draft::new(kind, &plain).expect("a short payload").encode(stream, position, out),
+    }
+    let bytes = (out.len() - start) as u64;
+    let end = if kind == Kind::Seal { position } else { position + bytes };
+    (position, kind, end, bytes, payload.to_vec())
+}
 
 fuzz_target!(|input: (Vec<(u8, &[u8])>, Vec<(u16, u8)>, Option<u16>, &[u8])| {
     let (frames, changes, limit, raw) = input;
     let mut bytes = HEADER.encode();
-    let mut written = Vec::new();
+    let mut written: Vec<Written> = Vec::new();
     for (kind, payload) in frames {
-        let position = HEADER.base + (bytes.len() - HEADER_BYTES) as u64;
-        let start = bytes.len();
-        let kind =
-            [Kind::Record, Kind::Skip, Kind::Mark, Kind::Close, Kind::Seal][usize::from(kind) % 5];
-        if kind.promises() {
-            let back = payload.len() as u64;
-            put_promise(kind, position.saturating_sub(back), HEADER.log_id, position, &mut bytes);
-        } else {
-            let parts = [IoSlice::new(payload)];
-            let draft = Draft::new(kind, &parts).expect("a short payload");
-            draft.encode(HEADER.log_id, position, &mut bytes);
-        }
-        written.push((position, kind, bytes[start..].to_vec()));
-        if kind.is_last() {
+        let frame = put(kind, payload, &mut bytes);
+        let is_last = frame.1.is_last();
+        written.push(frame);
+        if is_last {
             break;
         }
     }
@@ -43,25 +76,37 @@ fuzz_target!(|input: (Vec<(u8, &[u8])>, Vec<(u16, u8)>, Option<u16>, &[u8])| {
         bytes[at] ^= bits;
         first_change = first_change.min(at);
     }
-    let limit = limit.map(|limit| HEADER.base + u64::from(limit));
+    let base = HEADER.link.base;
+    let limit = limit.map(|limit| base + u64::from(limit) * 8);
 
-    let mut read = Vec::new();
-    let scan = scan_segment(&bytes, &HEADER, limit, &mut |frame| {
-        read.push((frame.position, frame.kind, frame.end()));
-        Ok(())
-    })
-    .expect("no error of ours");
-    let contiguous = read.windows(2).all(|pair| pair[0].2 == pair[1].0);
-    assert!(contiguous && scan.end <= HEADER.base + room as u64);
-    assert_eq!(scan.end, read.last().map_or(HEADER.base, |frame| frame.2));
-    let sound = |end: u64| {
-        HEADER_BYTES as u64 + end - HEADER.base <= first_change as u64
-            && limit.is_none_or(|limit| end <= limit)
-    };
-    let expected = written.iter().map(|(at, kind, frame)| (*at, *kind, *at + frame.len() as u64));
-    for (index, frame) in expected.take_while(|frame| sound(frame.2)).enumerate() {
-        assert_eq!(read.get(index), Some(&frame));
+    for at_bad in [AtBad::End, AtBad::Skip] {
+        let mut read: Vec<Written> = Vec::new();
+        let scan = scan_segment(&bytes, &HEADER, limit, at_bad, &mut |frame| {
+            assert_eq!(frame.next_segment().is_some(), frame.kind == Kind::Seal);
+            let record = frame.record().map(|it| it.into_owned()).unwrap_or_default();
+            read.push((frame.position, frame.kind, frame.end(), frame.frame_bytes(), record));
+            Ok(())
+        })
+        .expect("no error of ours");
+        let ordered = read.windows(2).all(|pair| pair[0].2 <= pair[1].0);
+        let contiguous = read.windows(2).all(|pair| pair[0].2 == pair[1].0);
+        assert!(ordered && scan.end <= base + room as u64);
+        let end = read.last().map_or(base, |frame| frame.2);
+        match at_bad {
+            AtBad::End => assert!(contiguous && scan.gaps.is_empty() && scan.end == end),
+            AtBad::Skip => assert!(scan.end >= end),
+        }
+        let sound = |frame: &Written| {
+            HEADER.offset(frame.0) + frame.3 <= first_change as u64
+                && limit.is_none_or(|limit| frame.0 < limit && frame.2 <= limit)
+        };
+        for (index, frame) in written.iter().take_while(|frame| sound(frame)).enumerate() {
+            let got = read.get(index).expect("it is whole");
+            assert_eq!((got.0, got.1, got.2, got.3), (frame.0, frame.1, frame.2, frame.3));
+            assert!(frame.1 != Kind::Record || got.4 == frame.4);
+        }
     }
+    let _ = greatest_promise(&bytes, &HEADER);
     // A header of any bytes.
     let _ = Header::decode(raw, Path::new("raw"));
 });

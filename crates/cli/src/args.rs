@@ -14,6 +14,7 @@ Examples:
   stratalog --db demo-db scan --from U+000061 --to U+00007B --reverse
   stratalog --db demo-db put greeting 'hello, world'
   stratalog --db demo-db stats --json
+  stratalog wal verify demo-db
   journalctl -o json | stratalog --db logs import - --format jsonl --key __CURSOR
 
 Exit codes:
@@ -63,6 +64,75 @@ pub enum Command {
     Check,
     /// Merge everything into the last level, which drops superseded and deleted entries
     Compact,
+    /// Look into the write-ahead log of a database, or any other, file by file
+    #[command(subcommand)]
+    Wal(Wal),
+}
+
+/// What can be done with a log, without opening the database.
+#[derive(Debug, Subcommand)]
+pub enum Wal {
+    Dump(WalDump),
+    Verify(WalVerify),
+    Repair(WalRepair),
+}
+
+/// Show the files of a log and what is in them, whatever state they are in
+///
+/// What is damaged is shown as such, and what follows it, too. Only reads. Lines marked `-` do not count:
+/// the log has dropped them.
+#[derive(Debug, Args)]
+pub struct WalDump {
+    /// The log's directory
+    pub dir: PathBuf,
+
+    /// Show each frame
+    #[arg(long)]
+    pub records: bool,
+
+    /// Show the first bytes of each record, too
+    #[arg(long, requires = "records")]
+    pub payload: bool,
+
+    /// Only frames at or above this position
+    #[arg(long, value_name = "POSITION", requires = "records", default_value = "0")]
+    pub from: u64,
+
+    /// Stop after this many frames
+    #[arg(long, value_name = "FRAMES", requires = "records")]
+    pub limit: Option<u64>,
+}
+
+/// Read a whole log as recovery does, and tell what is wrong
+///
+/// A tail that a power cut tore is told, but is no failure. Damage is: exit code 4. Only reads; the log
+/// must not be in use.
+#[derive(Debug, Args)]
+pub struct WalVerify {
+    /// The log's directory
+    pub dir: PathBuf,
+
+    /// Let a torn tail be a failure, too
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Where the log must begin, at the latest [default: with the oldest segment]
+    #[arg(long, value_name = "POSITION")]
+    pub from: Option<u64>,
+}
+
+/// Copy every record of a damaged log that is whole into a fresh log
+///
+/// Records keep their order and their positions. The damaged log is only read; it must not be in use.
+/// What could not be read is told; that there is such is no failure.
+#[derive(Debug, Args)]
+pub struct WalRepair {
+    /// The damaged log's directory
+    pub dir: PathBuf,
+
+    /// The fresh log's directory, which must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub into: PathBuf,
 }
 
 const IMPORT_HELP: &str = "\

@@ -5,6 +5,7 @@ mod maintain;
 mod progress;
 mod query;
 mod scan;
+mod wal;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,20 +19,23 @@ use crate::failure::Failure;
 
 /// Runs the command that was typed.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    let Some(dir) = cli.db else {
-        let missing = "--db DIR is missing: the database to work on";
-        Cli::command().error(ErrorKind::MissingRequiredArgument, missing).exit()
+    let target = || {
+        let Some(dir) = cli.db else {
+            let missing = "--db DIR is missing: the database to work on";
+            Cli::command().error(ErrorKind::MissingRequiredArgument, missing).exit()
+        };
+        Target { dir, json: cli.json }
     };
-    let target = Target { dir, json: cli.json };
     match cli.command {
-        Command::Import(args) => import::run(&target, args),
-        Command::Scan(args) => scan::run(&target, args),
-        Command::Get(args) => query::get(&target, args),
-        Command::Put(args) => query::put(&target, args),
-        Command::Delete(args) => query::delete(&target, args),
-        Command::Stats => maintain::stats(&target),
-        Command::Check => maintain::check(&target),
-        Command::Compact => maintain::compact(&target),
+        Command::Wal(command) => wal::run(command, cli.json),
+        Command::Import(args) => import::run(&target(), args),
+        Command::Scan(args) => scan::run(&target(), args),
+        Command::Get(args) => query::get(&target(), args),
+        Command::Put(args) => query::put(&target(), args),
+        Command::Delete(args) => query::delete(&target(), args),
+        Command::Stats => maintain::stats(&target()),
+        Command::Check => maintain::check(&target()),
+        Command::Compact => maintain::compact(&target()),
     }
 }
 

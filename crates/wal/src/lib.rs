@@ -36,6 +36,7 @@
 //! | `core`, `lifecycle` | a record's way to the disk; what happens to a log as a whole |
 //! | `background`, [`alarm`] | the threads; what wakes them |
 //! | [`log`], [`ticket`], [`reader`], [`options`] | the public face |
+//! | [`inspect`], [`repair`] | for tools: what the files hold; what can be saved of them |
 //! | [`stats`], [`histogram`], [`alerts`], `tally` | what is counted and told |
 //!
 //! ```
@@ -77,6 +78,7 @@ pub mod frame;
 #[doc(hidden)]
 pub mod group;
 pub mod histogram;
+pub mod inspect;
 mod lifecycle;
 pub mod log;
 pub mod options;
@@ -84,6 +86,7 @@ pub mod options;
 pub mod queue;
 pub mod reader;
 pub mod recovery;
+pub mod repair;
 #[doc(hidden)]
 pub mod ring;
 #[doc(hidden)]

@@ -25,9 +25,9 @@ use stratalog_base::fs::{File, Fs, read_all};
 use stratalog_base::{Error, Result};
 
 use crate::Position;
-use crate::frame::{Frame, Kind};
+use crate::frame::{ALIGNMENT, Frame, Kind};
 use crate::ring_file::{self, RingImage};
-use crate::scan::{AtBad, Ending, Scan, greatest_promise, scan_segment};
+use crate::scan::{AtBad, Ending, Gap, Scan, greatest_promise, scan_segment};
 use crate::segment::{HEADER_BYTES, Header, Identity, Link, Previous, file_name, parse_name};
 use crate::start_file::{self, Start};
 
@@ -194,6 +194,11 @@ pub(crate) struct FrameAt<'a> {
 }
 
 impl FrameAt<'_> {
+    /// The log it belongs to.
+    pub fn log_id(&self) -> u64 {
+        self.header.id.log_id
+    }
+
     /// What a fresh segment continues that begins at `position`.
     pub fn previous(&self, position: Position) -> Option<Previous> {
         continued(self.header, position)
@@ -246,7 +251,7 @@ pub(crate) fn read_log(
         let what = "is the start of another log than the segments, or of a lost one";
         recovery.tolerate(Error::corrupt(&dir.join(start_file::NAME), 0, what), 0)?;
     }
-    let whole = recovery.replay(&mut chain, on_progress, on_frame)?;
+    let whole = recovery.replay(&mut chain, on_progress, on_frame)? || recovery.salvages();
     if whole || chain.is_empty() {
         recovery.check_unbegun(chain.last())?;
     }
@@ -255,6 +260,9 @@ pub(crate) fn read_log(
     }
     Ok(recovery.finish(&chain))
 }
+
+/// What is wrong with a segment whose link is not valid, though it was begun.
+const UNLINKED: &str = "segment link mismatch";
 
 struct Recovery<'a> {
     fs: &'a dyn Fs,
@@ -289,19 +297,26 @@ impl Recovery<'_> {
                     link.previous.filter(|link| link.end > self.from).map(|link| link.index)
                 }
                 Ok((id, None)) => {
-                    self.unbegun.push(id);
-                    if self.mode != RecoveryMode::Salvage {
+                    let newer = chain.last().and_then(|newer| newer.link.previous);
+                    if !self.salvages() {
+                        self.unbegun.push(id);
                         self.hanging.append(&mut chain);
+                    } else if newer.is_some_and(|it| it.index == index) {
+                        self.lose_segment(index, UNLINKED)?; // It was begun, for it is continued.
+                    } else {
+                        self.unbegun.push(id);
                     }
+                    self.below(index)
+                }
+                Err(Error::Corrupt { what, .. }) if self.salvages() => {
+                    self.lose_segment(index, &what)?;
                     self.below(index)
                 }
                 Err(damage) => {
                     self.tolerate(damage, 0)?;
-                    if self.mode != RecoveryMode::Salvage {
-                        // What is newer hangs in the air.
-                        for header in chain.drain(..).rev() {
-                            self.drop_segment(header.id.index)?;
-                        }
+                    // What is newer hangs in the air.
+                    for header in chain.drain(..).rev() {
+                        self.drop_segment(header.id.index)?;
                     }
                     self.below(index)
                 }
@@ -309,6 +324,26 @@ impl Recovery<'_> {
         }
         chain.reverse();
         Ok(chain)
+    }
+
+    fn salvages(&self) -> bool {
+        self.mode == RecoveryMode::Salvage
+    }
+
+    /// Reports a whole segment whose frames cannot be read; it may be missing.
+    fn lose_segment(&mut self, index: u64, why: &str) -> Result<()> {
+        let bytes = match self.open(index) {
+            Ok(file) => file.len()?,
+            Err(error) if error.is_not_found() => 0,
+            Err(error) => return Err(error),
+        };
+        self.found.dropped.push(Dropped {
+            file: self.path(index),
+            offset: 0,
+            bytes,
+            why: why.into(),
+        });
+        Ok(())
     }
 
     fn below(&self, index: u64) -> Option<u64> {
@@ -333,7 +368,7 @@ impl Recovery<'_> {
             return corrupt(0, "belongs to another log than the next segment");
         }
         match link {
-            None if !id.is_ahead => corrupt(HEADER_BYTES as u64 / 2, "segment link mismatch"),
+            None if !id.is_ahead => corrupt(HEADER_BYTES as u64 / 2, UNLINKED),
             Some(link) if end.is_some_and(|end| end < link.base) => {
                 corrupt(0, "starts after the place where the next segment says that it ends")
             }
@@ -360,7 +395,7 @@ impl Recovery<'_> {
             progress.bytes += bytes.len() as u64;
             progress.records = self.found.records;
             on_progress(progress);
-            if !goes_on && self.mode != RecoveryMode::Salvage {
+            if !goes_on && !self.salvages() {
                 for dropped in chain.drain(progress.segments..) {
                     self.drop_segment(dropped.id.index)?;
                 }
@@ -380,36 +415,51 @@ impl Recovery<'_> {
         let path = self.path(header.id.index);
         let place = FrameAt { path: &path, header, in_ring: false };
         let limit = next.and_then(|next| next.link.previous).map(|link| link.end);
-        let salvage = self.mode == RecoveryMode::Salvage;
-        let at_bad = if salvage { AtBad::Skip } else { AtBad::End };
-        let found = &mut self.found;
-        found.durable = found.durable.max(header.link.durable);
-        let scan = scan_segment(bytes, header, limit, at_bad, &mut |frame| {
-            found.durable = found.durable.max(frame.promise().unwrap_or(0));
-            match on_frame(&place, &frame) {
-                Ok(true) => {
-                    found.records += 1;
-                    found.bytes += frame.payload.len() as u64;
-                }
-                Ok(false) => {}
-                Err(Error::Corrupt { path: file, offset, what: why })
-                    if salvage && frame.compressed =>
-                {
-                    let bytes = frame.frame_bytes();
-                    found.dropped.push(Dropped { file, offset, bytes, why });
-                }
-                Err(error) => return Err(error),
-            }
-            Ok(())
+        self.found.durable = self.found.durable.max(header.link.durable);
+        let scan = scan_segment(bytes, header, limit, self.at_bad(), &mut |frame| {
+            self.found.durable = self.found.durable.max(frame.promise().unwrap_or(0));
+            self.deliver(&place, &frame, on_frame).map(|_| ())
         })?;
+        let found = &mut self.found;
         found.log_id = Some(header.id.log_id);
         found.end = scan.end;
         found.previous = continued(header, scan.end);
         found.clean_close = next.is_none()
             && scan.last == Some(Kind::Close)
             && scan.ending == Ending::Whole
+            && scan.gaps.is_empty()
             && found.dropped.is_empty();
         Ok(scan)
+    }
+
+    fn at_bad(&self) -> AtBad {
+        if self.salvages() { AtBad::Skip } else { AtBad::End }
+    }
+
+    /// Delivers one frame and counts it; whether it was a record that is wanted.
+    fn deliver(
+        &mut self,
+        place: &FrameAt<'_>,
+        frame: &Frame<'_>,
+        on_frame: &mut OnFrame<'_>,
+    ) -> Result<bool> {
+        match on_frame(place, frame) {
+            Ok(is_record) => {
+                if is_record {
+                    self.found.records += 1;
+                    self.found.bytes += frame.payload.len() as u64;
+                }
+                Ok(is_record)
+            }
+            Err(Error::Corrupt { path: file, offset, what: why })
+                if self.salvages() && frame.compressed =>
+            {
+                let bytes = frame.frame_bytes();
+                self.found.dropped.push(Dropped { file, offset, bytes, why });
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Decides what the end of a segment means, which `later` ones follow: whether the log goes on.
@@ -431,6 +481,10 @@ impl Recovery<'_> {
                 why: gap.why.into(),
             });
         }
+        if self.salvages() {
+            self.check_successor(scan, &[])?;
+        }
+        let lost = self.lost_bytes(header, scan, later)?;
         let offset = header.offset(scan.end);
         let mut damage = |this: &mut Self, bytes, why: &str, promised| {
             *whole = false;
@@ -440,9 +494,10 @@ impl Recovery<'_> {
         match scan.ending {
             Ending::Whole => self.check_successor(scan, later).map(|()| true),
             Ending::Damaged { bytes, why, promised } => {
-                damage(self, bytes, why, promised).map(|()| false)
+                damage(self, bytes.max(lost), why, promised).map(|()| false)
             }
             Ending::Torn { bytes, why } => {
+                let bytes = bytes.max(lost);
                 // REC-5
                 let promised = self.promised_later(later)?;
                 if promised > scan.end {
@@ -453,6 +508,22 @@ impl Recovery<'_> {
                 }
                 self.found.dropped.push(Dropped { file: path, offset, bytes, why: why.into() });
                 Ok(false)
+            }
+        }
+    }
+
+    /// Bytes that a salvage has lost at the end of a segment, if `later` ones tell: up to where the next
+    /// goes on, or, if that is lost, the rest of the file (REC-7).
+    fn lost_bytes(&self, header: &Header, scan: &Scan, later: &[Header]) -> Result<u64> {
+        if !self.salvages() || scan.ending == Ending::Whole {
+            return Ok(0);
+        }
+        match later.first().and_then(|next| next.link.previous) {
+            None => Ok(0),
+            Some(next) if next.index == header.id.index => Ok(next.end.saturating_sub(scan.end)),
+            Some(_) => {
+                let len = self.open(header.id.index)?.len()?;
+                Ok(len.saturating_sub(header.offset(scan.end)))
             }
         }
     }
@@ -468,11 +539,13 @@ impl Recovery<'_> {
     /// REC-3
     fn check_successor(&mut self, scan: &Scan, later: &[Header]) -> Result<()> {
         let Some(next) = scan.next_segment.filter(|_| later.is_empty()) else { return Ok(()) };
-        if self.indices.binary_search(&next).is_ok() {
+        let path = self.path(next);
+        let reported = self.found.dropped.iter().any(|it| it.file == path);
+        if reported || self.indices.binary_search(&next).is_ok() {
             return Ok(());
         }
         let what = "is missing, though the segment before says that the log goes on in it";
-        self.tolerate(Error::corrupt(&self.path(next), 0, what), 0)
+        self.tolerate(Error::corrupt(&path, 0, what), 0)
     }
 
     /// REC-2: looks for promises in the segments after `newest`, where the log ends.
@@ -481,7 +554,7 @@ impl Recovery<'_> {
         if let (Some(broken), None) = (broken, newest) {
             // FILES-4: one that was begun is always there.
             let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
-            self.tolerate(Error::corrupt(&path, offset, "segment link mismatch"), 0)?;
+            self.tolerate(Error::corrupt(&path, offset, UNLINKED), 0)?;
         }
         for id in std::mem::take(&mut self.unbegun) {
             let base = self.found.end;
@@ -489,9 +562,15 @@ impl Recovery<'_> {
             let link = Link { base, previous: None, durable: 0, session };
             let bytes = read_all(&*self.open(id.index)?)?;
             let header = Header { id, link };
-            let Some(promised) = greatest_promise(&bytes, &header) else { continue };
             let (path, offset) = (self.path(id.index), HEADER_BYTES as u64 / 2);
-            let (bytes, why) = (bytes.len() as u64, "segment link mismatch");
+            // REC-7: where the log ends is not certain then.
+            let used = bytes.iter().take(HEADER_BYTES + ALIGNMENT).skip(HEADER_BYTES / 2);
+            let begun = self.salvages()
+                && used.copied().any(|byte| byte != 0)
+                && self.found.dropped.iter().all(|it| it.file != path);
+            let promised = greatest_promise(&bytes, &header).or(begun.then_some(0));
+            let Some(promised) = promised else { continue };
+            let (bytes, why) = (bytes.len() as u64, UNLINKED);
             if promised > base || self.mode == RecoveryMode::Strict {
                 self.tolerate(Error::corrupt(&path, offset, why), bytes)?;
             } else {
@@ -501,7 +580,7 @@ impl Recovery<'_> {
         let hanging = std::mem::take(&mut self.hanging);
         if let (Some(broken), true) = (broken, self.promised_later(&hanging)? > self.found.end) {
             let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
-            self.tolerate(Error::corrupt(&path, offset, "segment link mismatch"), 0)?;
+            self.tolerate(Error::corrupt(&path, offset, UNLINKED), 0)?;
         }
         hanging.iter().rev().try_for_each(|header| self.drop_segment(header.id.index))
     }
@@ -512,28 +591,26 @@ impl Recovery<'_> {
             Ok(image) => image,
             Err(damage) => return self.tolerate(damage, 0),
         };
-        let Some(image) =
-            image.filter(|it| it.log_id == newest.id.log_id && it.session == newest.link.session)
-        else {
+        let Some(image) = image.filter(|it| it.is_of(newest)) else {
             return Ok(());
         };
         let path = self.dir.join(ring_file::NAME);
         let place = FrameAt { path: &path, header: newest, in_ring: true };
-        let bytes = image.from(self.found.end);
-        let (mut rest, start) = (&bytes[..], self.found.end);
-        while let Ok(frame) = Frame::decode(rest, newest.stream(), self.found.end) {
-            rest = &rest[frame.frame_bytes() as usize..];
-            self.found.end = frame.end();
-            if on_frame(&place, &frame)? {
-                self.found.records += 1;
-                self.found.ring_records += 1;
-                self.found.bytes += frame.payload.len() as u64;
-            }
-        }
-        if self.found.end > start {
+        let start = self.found.end;
+        let scan = image.scan(newest, start, self.at_bad(), &mut |frame| {
+            let is_record = self.deliver(&place, &frame, on_frame)?;
+            self.found.ring_records += u64::from(is_record);
+            Ok(())
+        })?;
+        self.found.end = scan.end;
+        if scan.end > start {
             // What a write that was cut short left in the segment is whole in the ring.
-            let file = self.path(newest.id.index);
-            self.found.dropped.retain(|it| it.file != file);
+            let (file, end) = (self.path(newest.id.index), newest.offset(start));
+            self.found.dropped.retain(|it| it.file != file || it.offset < end);
+        }
+        for Gap { position, bytes, why } in scan.gaps {
+            let (file, offset) = (path.clone(), image.offset(position));
+            self.found.dropped.push(Dropped { file, offset, bytes, why: why.into() });
         }
         Ok(())
     }

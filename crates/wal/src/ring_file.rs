@@ -24,6 +24,9 @@ use stratalog_base::fs::{File, Fs, read_all};
 use stratalog_base::{Error, Result};
 
 use crate::Position;
+use crate::frame::Frame;
+use crate::scan::{AtBad, Scan, scan_segment};
+use crate::segment::{self, Header, Link};
 
 /// The file's name.
 pub const NAME: &str = "ring.wal";
@@ -122,10 +125,41 @@ impl RingImage {
         Ok(RingImage { log_id, session, bytes })
     }
 
+    /// Bytes of the ring.
+    pub fn capacity(&self) -> u64 {
+        (self.bytes.len() - HEADER_BYTES) as u64
+    }
+
+    /// Where in the file the frame at `position` starts.
+    pub fn offset(&self, position: Position) -> u64 {
+        HEADER_BYTES as u64 + position % self.capacity()
+    }
+
+    /// Whether it is of the log and session of the segment `newest`.
+    pub fn is_of(&self, newest: &Header) -> bool {
+        (self.log_id, self.session) == (newest.id.log_id, newest.link.session)
+    }
+
     /// The ring's bytes in the order of positions, the byte at `position` first.
     pub fn from(&self, position: Position) -> Vec<u8> {
         let ring = &self.bytes[HEADER_BYTES..];
         let (before, after) = ring.split_at((position % ring.len() as u64) as usize);
         [after, before].concat()
+    }
+
+    /// Calls `on_frame` with the frames from `start` on, in the log and session of `newest`.
+    ///
+    /// # Errors
+    /// Those of `on_frame`.
+    pub fn scan(
+        &self,
+        newest: &Header,
+        start: Position,
+        at_bad: AtBad,
+        on_frame: &mut dyn FnMut(Frame<'_>) -> Result<()>,
+    ) -> Result<Scan> {
+        let header = Header { link: Link { base: start, ..newest.link }, ..*newest };
+        let bytes = [vec![0; segment::HEADER_BYTES], self.from(start)].concat();
+        scan_segment(&bytes, &header, None, at_bad, &mut |frame| on_frame(frame))
     }
 }

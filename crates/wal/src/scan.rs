@@ -123,9 +123,11 @@ pub fn scan_segment<'a>(
                 Err(why) => why,
             }
         };
-        let beyond = Beyond::of(rest, stream, scan.end);
+        let beyond = Beyond::of(rest, stream, scan.end, at_bad);
         match beyond.first {
             Some(skip) if at_bad == AtBad::Skip => {
+                let left = limit.map_or(u64::MAX, |limit| limit - scan.end); // SCAN-1
+                let skip = left.min(skip as u64) as usize;
                 scan.gaps.push(Gap { position: scan.end, bytes: skip as u64, why });
                 rest = &rest[skip..];
                 scan.end += skip as u64;
@@ -143,7 +145,7 @@ pub fn scan_segment<'a>(
 pub fn greatest_promise(bytes: &[u8], header: &Header) -> Option<Position> {
     let frames = bytes.get(HEADER_BYTES..).unwrap_or_default();
     let first = Frame::decode(frames, header.stream(), header.link.base).ok();
-    let beyond = Beyond::of(frames, header.stream(), header.link.base);
+    let beyond = Beyond::of(frames, header.stream(), header.link.base, AtBad::End);
     let promised = first.and_then(|frame| frame.promise()).max(beyond.promised).unwrap_or(0);
     (first.is_some() || beyond.first.is_some()).then_some(promised)
 }
@@ -162,8 +164,9 @@ struct Beyond {
 }
 
 impl Beyond {
-    /// What follows the start of `rest`, which lies at the position `bad`.
-    fn of(rest: &[u8], stream: StreamId, bad: Position) -> Beyond {
+    /// What follows the start of `rest`, which lies at the position `bad`: all that does if the frames
+    /// end there, else the first frame.
+    fn of(rest: &[u8], stream: StreamId, bad: Position, at_bad: AtBad) -> Beyond {
         let mut beyond = Beyond { bad, first: None, end: 0, promised: None };
         // No length can be believed after a bad frame, so every place is tried; what lies there may be
         // made up so that each try costs much, so what is tried in vain is bounded. Promises are short.
@@ -190,6 +193,9 @@ impl Beyond {
             at += frame.frame_bytes() as usize;
             beyond.end = at;
             beyond.promised = beyond.promised.max(frame.promise());
+            if at_bad == AtBad::Skip {
+                break;
+            }
         }
         beyond
     }

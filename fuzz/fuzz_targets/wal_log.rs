@@ -1,0 +1,123 @@
+//! A directory of up to three files of a log, of any bytes or changed ones: recovery in every mode,
+//! inspection and repair end without panic, and a log that opens takes a record that is found again.
+#![no_main]
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use stratalog_base::fs::SimFs;
+use stratalog_wal::inspect::inspect;
+use stratalog_wal::repair::salvage_into;
+use stratalog_wal::{Backend, Durability, Log, LogOptions, RecoveryMode, Wal, recover};
+
+const NAMES: [&str; 5] =
+    ["000001.wal", "000002.wal", "000003.wal", "ring.wal", "000009.wal"];
+const MODES: [RecoveryMode; 4] = [
+    RecoveryMode::TornTail,
+    RecoveryMode::Strict,
+    RecoveryMode::PointInTime,
+    RecoveryMode::Salvage,
+];
+
+/// What becomes of one file.
+#[derive(arbitrary::Arbitrary, Debug)]
+enum Fate<'a> {
+    Keep,
+    Lose,
+    Change(Vec<(u16, u8)>),
+    Cut(u16),
+    Replace(&'a [u8]),
+    Swap(u8),
+}
+
+fn options(backend: Backend) -> LogOptions {
+    LogOptions {
+        backend,
+        segment_bytes: 500,
+        segments_ahead: false,
+        interval: Duration::from_secs(3600),
+        batch_delay: Duration::from_secs(3600),
+        ring_bytes: 4096,
+        compress_from_bytes: Some(40),
+        ..LogOptions::default()
+    }
+}
+
+/// Three segments and a ring that holds the last records.
+fn sound() -> &'static Vec<(String, Vec<u8>)> {
+    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let fs = SimFs::new();
+        let options = options(Backend::LockFree);
+        let (log, _) = Log::open(fs.shared(), Path::new(""), options).expect("the disk works");
+        for i in 0..24_u8 {
+            let class = if i < 20 { Durability::Sync } else { Durability::Process };
+            let record = vec![i; usize::from(i) * 3];
+            let ticket = log.append(&[IoSlice::new(&record)], class).expect("there is room");
+            ticket.wait().expect("the disk works");
+        }
+        let fs = fs.kill();
+        let name = |path: &Path| path.to_string_lossy().into_owned();
+        fs.files().iter().map(|(path, _)| (name(path), fs.read_file(path))).collect()
+    })
+}
+
+fn build(fates: &[Fate<'_>]) -> SimFs {
+    let (fs, sound) = (SimFs::new(), sound());
+    for (name, bytes) in sound {
+        let of_file = NAMES.iter().position(|it| it == name).and_then(|at| fates.get(at));
+        let mut bytes = bytes.clone();
+        match of_file {
+            None | Some(Fate::Keep) => {}
+            Some(Fate::Lose) => continue,
+            Some(Fate::Change(changes)) => {
+                for (at, bits) in changes {
+                    let len = bytes.len();
+                    bytes[usize::from(*at) % len] ^= bits;
+                }
+            }
+            Some(Fate::Cut(len)) => bytes.truncate(usize::from(*len)),
+            Some(Fate::Replace(any)) => bytes = any.to_vec(),
+            Some(Fate::Swap(with)) => bytes.clone_from(&sound[usize::from(*with) % sound.len()].1),
+        }
+        fs.write_file(name, &bytes);
+    }
+    fs
+}
+
+fuzz_target!(|input: (Vec<Fate<'_>>, u8)| {
+    let (fates, choice) = input;
+    let (fs, dir) = (build(&fates), Path::new(""));
+    let before = fs.ops();
+    for mode in MODES {
+        let mut last = 0;
+        let _ = recover(&fs, dir, 0, mode, &mut |position, _| {
+            assert!(position > last, "in order");
+            last = position;
+            Ok(())
+        });
+    }
+    inspect(&fs, dir, &mut |_| Ok(())).expect("damage is no error");
+    assert_eq!(fs.ops(), before, "reading writes nothing");
+    if let Ok(repaired) = salvage_into(&fs, dir, 0, Path::new("fresh")) {
+        let strict = recover(&fs, Path::new("fresh"), 0, RecoveryMode::Strict, &mut |_, _| Ok(()));
+        assert_eq!(strict.expect("a repaired log is whole").records, repaired.found.records);
+    }
+
+    let backend = Backend::ALL[usize::from(choice) % 3];
+    let mode = MODES[usize::from(choice / 3) % 3];
+    let Ok((log, _)) = Log::open_with(fs.shared(), dir, options(backend), mode) else { return };
+    let ticket = log.append(&[IoSlice::new(b"the last")], Durability::Sync);
+    let Ok(place) = ticket.and_then(|ticket| ticket.wait()) else { return };
+    let mut found = None;
+    let after = fs.crash(u64::from(choice));
+    recover(&after, dir, 8, RecoveryMode::TornTail, &mut |position, record| {
+        found = Some((position, record.to_vec()));
+        Ok(())
+    })
+    .expect("an opened log can be read");
+    assert_eq!(found, Some((place.position, b"the last".to_vec())));
+});
