@@ -29,7 +29,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`frame`], [`segment`], [`ring_file`], [`start_file`] | the formats |
-//! | [`scan`], [`recovery`], `carry` | reading: one segment, purely; the whole log; what to begin anew with |
+//! | [`scan`], [`recovery`], [`recovered`], `carry` | reading: one segment, purely; the whole log; what was found; what to begin anew with |
 //! | [`group`], [`waiters`] | group commit, which knows nothing of files; who waits for it |
 //! | [`queue`], [`ring`] | frames that wait to be written: under a lock; without |
 //! | `files` | the segments being written, and those made ahead |
@@ -38,6 +38,7 @@
 //! | [`log`], [`ticket`], [`reader`], [`options`] | the public face |
 //! | [`inspect`], [`repair`] | for tools: what the files hold; what can be saved of them |
 //! | [`stats`], [`histogram`], [`alerts`], `tally` | what is counted and told |
+//! | `conformance` (a feature) | the promises of [`Wal`], as checks for any backend |
 //!
 //! ```
 //! use std::{io::IoSlice, path::Path, sync::Arc};
@@ -71,6 +72,8 @@ pub mod alarm;
 pub mod alerts;
 mod background;
 mod carry;
+#[cfg(all(feature = "conformance", not(loom)))]
+pub mod conformance;
 mod core;
 mod files;
 #[doc(hidden)]
@@ -85,6 +88,7 @@ pub mod options;
 #[doc(hidden)]
 pub mod queue;
 pub mod reader;
+pub mod recovered;
 pub mod recovery;
 pub mod repair;
 #[doc(hidden)]
@@ -108,10 +112,8 @@ pub use alerts::{Alert, AlertListener, AlertThresholds};
 pub use log::Log;
 pub use options::{Archive, Backend, LogOptions, Overflow, Retention};
 pub use reader::{Reader, Record};
-pub use recovery::{
-    Dropped, FIRST_POSITION, Progress, Recovered, RecoveryMode, SegmentEnd, recover,
-    recover_with_progress,
-};
+pub use recovered::{Dropped, FIRST_POSITION, Progress, Recovered, RecoveryMode, SegmentEnd};
+pub use recovery::{recover, recover_with_progress};
 pub use stats::{Health, LogStats};
 pub use ticket::Ticket;
 

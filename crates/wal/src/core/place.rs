@@ -1,0 +1,246 @@
+//! Taking a place: in the queue, in the ring, or, where there is no room, after waiting for some.
+
+use std::io::IoSlice;
+use std::time::Duration;
+
+use stratalog_base::sync::{self, AtomicUsize, Instant, MutexGuard, Ordering, fence};
+use stratalog_base::{Error, Result};
+
+use super::{Core, RingFront};
+use crate::alarm::Urgency;
+use crate::frame::{Draft, Kind, PROMISE_BYTES};
+use crate::options::{Backend, Overflow};
+use crate::queue::Refused;
+use crate::ring::Reservation;
+use crate::stats::{Cause, OverflowOutcome};
+use crate::{Place, Position};
+
+/// How often one who waits for room may be passed by before it takes a turn.
+const STARVED_TRIES: u32 = 4;
+
+impl Core {
+    /// Gives `draft` its place.
+    #[inline]
+    pub fn place(&self, draft: &Draft<'_>) -> Result<Place> {
+        match self.try_place(draft) {
+            Ok(place) => Ok(place),
+            Err(refused) => self.place_slowly(refused, || self.enter(draft)),
+        }
+    }
+
+    /// Gives `drafts` places in a row.
+    pub fn place_all(&self, drafts: &[Draft<'_>], positions: &mut Vec<Position>) -> Result<Place> {
+        let mut enter = || match self.ring() {
+            Some(front) => self.enter_ring(front, drafts, positions),
+            None => self.queue.lock().push_all(drafts, positions),
+        };
+        match enter() {
+            Ok(place) => Ok(place),
+            Err(refused) => self.place_slowly(refused, enter),
+        }
+    }
+
+    #[inline]
+    fn try_place(&self, draft: &Draft<'_>) -> Result<Place, Refused> {
+        // Those who were passed by too often come first, where room is scarce.
+        if self.is_crowded() && self.is_scarce() { Err(Refused::Full) } else { self.enter(draft) }
+    }
+
+    #[inline]
+    fn enter(&self, draft: &Draft<'_>) -> Result<Place, Refused> {
+        let Some(front) = self.ring() else {
+            return self.queue.lock().push(draft, self.durable.reached());
+        };
+        let bytes = draft.frame_bytes();
+        if self.mark_due.load(Ordering::Relaxed) > 0 && bytes <= front.ring.capacity() / 4 {
+            return self.enter_with_mark(front, draft);
+        }
+        let mut reservation = front.ring.try_reserve(bytes)?;
+        let (position, end) = (reservation.position(), reservation.end());
+        if reservation.is_big() {
+            self.write_big(position, std::slice::from_ref(draft))?;
+        } else {
+            self.publish(&mut reservation, draft);
+            self.after_publish(front, end);
+        }
+        Ok(Place { start: position, position, end })
+    }
+
+    #[inline]
+    fn publish(&self, place: &mut Reservation<'_>, draft: &Draft<'_>) {
+        let checksum = draft.checksum(self.stream, place.position());
+        place.publish(draft.head(), checksum, draft.parts());
+    }
+
+    /// The first frame after more has become durable is preceded by a mark that says so, as part of
+    /// the same place: so places lie side by side without a hole.
+    #[cold]
+    fn enter_with_mark(&self, front: &RingFront, draft: &Draft<'_>) -> Result<Place, Refused> {
+        let mut reservation = front.ring.try_reserve(PROMISE_BYTES + draft.frame_bytes())?;
+        let (start, end) = (reservation.position(), reservation.end());
+        // If another caller took the mark in the meantime, the same is promised twice.
+        self.mark_due.store(0, Ordering::Relaxed);
+        let promise = self.durable.reached().to_le_bytes();
+        let parts = [IoSlice::new(&promise)];
+        let mark = Draft::new(Kind::Mark, &parts).expect("8 bytes are not too long");
+        self.publish(&mut reservation, &mark);
+        self.publish(&mut reservation, draft);
+        self.after_publish(front, end);
+        Ok(Place { start, position: start + PROMISE_BYTES, end })
+    }
+
+    #[cold]
+    fn enter_ring(
+        &self,
+        front: &RingFront,
+        drafts: &[Draft<'_>],
+        positions: &mut Vec<Position>,
+    ) -> Result<Place, Refused> {
+        let bytes: u64 = drafts.iter().map(Draft::frame_bytes).sum();
+        if bytes == 0 {
+            let here = front.ring.reserved();
+            return Ok(Place { start: here, position: here, end: here });
+        }
+        let mut reservation = front.ring.try_reserve(bytes)?;
+        let (start, end) = (reservation.position(), reservation.end());
+        if reservation.is_big() {
+            self.write_big(start, drafts)?;
+        } else {
+            drafts.iter().for_each(|draft| self.publish(&mut reservation, draft));
+            self.after_publish(front, end);
+        }
+        let mut next = start;
+        for draft in drafts {
+            positions.push(next);
+            next += draft.frame_bytes();
+        }
+        Ok(Place { start, position: start, end })
+    }
+
+    /// Looks after those who wait for what was published, and lets the drain know of a ring half full.
+    #[inline]
+    fn after_publish(&self, front: &RingFront, end: Position) {
+        // Between the frame's publication and the looks at who waits: pairs with `wait_published` and
+        // with the reset in `Alarm::wait`. Either we see them, or they see the frame.
+        fence(Ordering::SeqCst);
+        if self.watchers.load(Ordering::Relaxed) > 0 {
+            self.published.raise(front.ring.advance());
+        }
+        if end.saturating_sub(front.ring.freed()) > front.ring.capacity() / 2 {
+            self.write_alarm.raise_after_fence(Urgency::Now);
+        }
+    }
+
+    /// Waits for room, as configured. All who wait try again when there is some; whoever was passed by
+    /// too often takes a turn, and while room is scarce nobody enters but by turns then, first come,
+    /// first served. (Turns from the start would cost two switches of threads a record.)
+    #[cold]
+    fn place_slowly(
+        &self,
+        mut refused: Refused,
+        mut enter: impl FnMut() -> Result<Place, Refused>,
+    ) -> Result<Place> {
+        if refused == Refused::Full && self.options.overflow == Overflow::Fail {
+            self.counters.overflowed(OverflowOutcome::Refused);
+            return Err(Error::Full);
+        }
+        let began = Instant::now();
+        let deadline = match self.options.overflow {
+            Overflow::Wait(limit) => began.checked_add(limit),
+            _ => None,
+        };
+        let (mut overflowed, mut turn) = (false, None);
+        for tries in 0.. {
+            if refused == Refused::Closed {
+                self.check()?;
+                drop(self.switching.lock()); // The backend is being changed.
+            } else {
+                overflowed = true;
+                let in_time = if turn.is_none() && (tries >= STARVED_TRIES || self.is_crowded()) {
+                    turn = Turn::take(self, deadline);
+                    turn.is_some()
+                } else {
+                    self.make_room(deadline)?
+                };
+                if !in_time {
+                    self.counters.overflowed(OverflowOutcome::TimedOut);
+                    return Err(Error::Full);
+                }
+            }
+            match enter() {
+                Ok(place) => {
+                    if overflowed {
+                        self.note_overflow(began.elapsed());
+                    }
+                    return Ok(place);
+                }
+                Err(again) => refused = again,
+            }
+        }
+        unreachable!("tries do not end")
+    }
+
+    #[inline]
+    fn is_crowded(&self) -> bool {
+        self.crowd.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether less than half of the room is left.
+    fn is_scarce(&self) -> bool {
+        match self.ring() {
+            Some(front) => {
+                let ring = &front.ring;
+                ring.reserved().saturating_sub(ring.freed()) > ring.capacity() / 2
+            }
+            None => self.queue.lock().depth() > self.options.queue_records / 2,
+        }
+    }
+
+    fn note_overflow(&self, took: Duration) {
+        self.counters.waited(took);
+        self.counters.overflowed(match self.options.overflow {
+            Overflow::WriteThrough => OverflowOutcome::WroteThrough,
+            _ => OverflowOutcome::Waited,
+        });
+    }
+
+    /// Returns once there is some room, or `false` at the deadline.
+    fn make_room(&self, deadline: Option<Instant>) -> Result<bool> {
+        let written = self.written.reached();
+        // So much that it is worth the wait: those who wait are woken once for many records.
+        let worthwhile = self.ring().map_or(1, |front| front.ring.capacity() / 4);
+        let target = (written + worthwhile).min(self.reserved());
+        let thread = self.backend() != Backend::Sync && self.threads.write.is_running();
+        if !thread || self.options.overflow == Overflow::WriteThrough {
+            return self.write_to(target, deadline, Cause::Overflow);
+        }
+        self.write_alarm.raise(Urgency::Now);
+        // A thread that dies writes what waits before it ends.
+        self.written.follow(target, deadline)
+    }
+}
+
+/// The turn of one who was passed by too often. Until it is given back nobody enters without one.
+struct Turn<'a> {
+    crowd: &'a AtomicUsize,
+    turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl<'a> Turn<'a> {
+    /// Waits for the turn; `None` at the deadline.
+    fn take(core: &'a Core, deadline: Option<Instant>) -> Option<Turn<'a>> {
+        core.crowd.fetch_add(1, Ordering::Relaxed);
+        let mut turn = Turn { crowd: &core.crowd, turn: None };
+        turn.turn = sync::lock_until(&core.turn, deadline);
+        turn.turn.is_some().then_some(turn)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.crowd.fetch_sub(1, Ordering::Relaxed);
+        if let Some(turn) = self.turn.take() {
+            sync::unlock_fair(turn);
+        }
+    }
+}

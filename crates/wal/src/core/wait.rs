@@ -1,0 +1,186 @@
+//! Waiting for records to be written, logged, durable, and driving them there if nobody else does; and
+//! what lets the threads know.
+
+use stratalog_base::sync::{Instant, Ordering, fence};
+use stratalog_base::{Error, Result};
+
+use super::{Core, RingFront};
+use crate::alarm::Urgency;
+use crate::options::Backend;
+use crate::stats::Cause;
+use crate::{Callback, Durability, Position};
+
+impl Core {
+    /// Returns once all below `end` survives the death of the process, or `false` at the deadline.
+    #[inline]
+    pub fn log_to(&self, end: Position, deadline: Option<Instant>) -> Result<bool> {
+        match self.ring().filter(|front| front.mapped) {
+            Some(front) => {
+                if self.poisoned.load(Ordering::Acquire) {
+                    return self.check().map(|()| true); // LOG-3
+                }
+                if self.published.reached() >= end || front.ring.advance() >= end {
+                    return Ok(true);
+                }
+                self.wait_published(front, end, deadline)
+            }
+            None => self.write_to(end, deadline, Cause::Waiter),
+        }
+    }
+
+    #[cold]
+    fn wait_published(
+        &self,
+        front: &RingFront,
+        end: Position,
+        deadline: Option<Instant>,
+    ) -> Result<bool> {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // Pairs with `after_publish`.
+        self.published.raise(front.ring.advance());
+        let outcome = self.published.follow(end, deadline);
+        self.watchers.fetch_sub(1, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Returns once all below `end` is in segments, or `false` at the deadline.
+    pub fn write_to(&self, end: Position, deadline: Option<Instant>, cause: Cause) -> Result<bool> {
+        if self.written.reached() >= end {
+            return Ok(true);
+        }
+        // A leader takes whole frames only: with one missing it would lead in vain.
+        if let Some(front) = self.ring()
+            && front.ring.advance() < end
+            && !self.wait_published(front, end, deadline)?
+        {
+            return Ok(false);
+        }
+        self.written.reach_until(end, deadline, |writer| self.lead(|| self.write(writer, cause)))
+    }
+
+    /// Returns once all below `end` survives a power cut, or `false` at the deadline. Who leads the sync
+    /// writes first, for all who wait: so those need not write, each for itself, what a sync waits for.
+    pub fn durable_to(&self, end: Position, deadline: Option<Instant>) -> Result<bool> {
+        if self.durable.reached() >= end {
+            return Ok(true);
+        }
+        self.durable.reach_until(end, deadline, |()| self.lead(|| self.sync(end)))
+    }
+
+    /// Writes what can be written, at least up to `end`, and syncs it. For the holder of the seat.
+    fn sync(&self, end: Position) -> Result<Position> {
+        self.write_to(end.max(self.takeable()), None, Cause::Waiter)?;
+        let written = self.written.reached(); // LOG-1: before the sync begins.
+        let began = Instant::now();
+        self.files.sync()?;
+        let took = began.elapsed();
+        self.counters.synced(took);
+        self.alerts.synced(took);
+        self.mark_due.store(written, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    /// The end of what could be written now without waiting for anybody.
+    fn takeable(&self) -> Position {
+        match self.ring() {
+            Some(front) => front.ring.advance(),
+            None => self.queue.lock().end(),
+        }
+    }
+
+    /// Calls `then` when all below `end` is as `durability` says, and sees to it that a thread works
+    /// towards that.
+    pub fn when(&self, end: Position, durability: Durability, then: Callback) {
+        match durability {
+            Durability::None => then(Ok(())),
+            _ if !self.threads.sync.is_running() || !self.threads.write.is_running() => {
+                // Nobody would work towards it.
+                then(self.wait(end, durability, None).map(|_| ()));
+            }
+            Durability::Process | Durability::Interval => {
+                if self.ring().is_some_and(|front| front.mapped) {
+                    // Whoever publishes what is missing finds no blocked waiter to look after, so the
+                    // write thread is to drain up to there, which raises `published`, too.
+                    self.published.raise(self.logged());
+                    if !self.published.when(end, then) {
+                        self.write_alarm.raise(Urgency::Now);
+                    }
+                } else if !self.written.when(end, then) {
+                    self.write_alarm.raise(Urgency::Now);
+                }
+            }
+            Durability::Sync => {
+                if !self.durable.when(end, then) {
+                    self.sync_alarm.raise(Urgency::Now);
+                }
+            }
+        }
+    }
+
+    /// Where the write thread has to get to, if anywhere.
+    pub fn unwritten(&self) -> Option<Position> {
+        let target = self.reserved();
+        (self.written.reached() < target && self.check_poison().is_ok()).then_some(target)
+    }
+
+    /// Lets the threads know of an append. One of class `Sync` is driven by who waits for it.
+    #[inline]
+    pub fn appended(&self, durability: Durability) {
+        if durability == Durability::Interval {
+            self.sync_alarm.raise(Urgency::Soon);
+        }
+        if durability == Durability::Sync {
+            return;
+        }
+        match self.backend() {
+            Backend::Sync => {}
+            Backend::SyncThread => {
+                let full = self.queue.lock().waiting() >= self.options.batch_records;
+                self.write_alarm.raise(if full { Urgency::Now } else { Urgency::Soon });
+            }
+            // The fence is in `after_publish`.
+            Backend::LockFree => self.write_alarm.raise_after_fence(Urgency::Soon),
+        }
+    }
+
+    /// Why the write thread writes now.
+    pub fn batch_cause(&self) -> Cause {
+        let full = match self.ring() {
+            Some(front) => self.reserved() - front.ring.freed() > front.ring.capacity() / 2,
+            None => self.queue.lock().waiting() >= self.options.batch_records,
+        };
+        if full { Cause::Full } else { Cause::Age }
+    }
+
+    /// Returns once all below `end` is as `durability` says, or `false` at the deadline.
+    #[inline]
+    pub fn wait(
+        &self,
+        end: Position,
+        durability: Durability,
+        deadline: Option<Instant>,
+    ) -> Result<bool> {
+        match durability {
+            Durability::None => Ok(true),
+            Durability::Process => self.log_to(end, deadline),
+            Durability::Interval if self.threads.sync.is_running() => self.log_to(end, deadline),
+            // Nobody else would sync it.
+            Durability::Interval => self.durable_to(end, deadline),
+            Durability::Sync => {
+                if end > self.durable.reached() && end > self.reserved() {
+                    let what = format!("position {end} is not reserved");
+                    return Err(Error::InvalidArgument(what));
+                }
+                self.durable_to(end, deadline)
+            }
+        }
+    }
+
+    /// Removes the segments that lie wholly below `position`, never the one being written.
+    pub fn truncate_before(&self, position: Position) -> Result<()> {
+        if self.files.needs_sync_before(position) {
+            self.durable.with_seat(|()| self.lead(|| self.files.sync()))?;
+        }
+        self.files.truncate_before(position)
+    }
+}

@@ -1,0 +1,214 @@
+//! What leaders of a write do: queue or ring to segment; and what is left of both after a failure.
+
+use std::io::IoSlice;
+
+use stratalog_base::sync::{Instant, yield_now};
+use stratalog_base::{Error, Result};
+
+use super::{Core, Hole, RingFront, Writer};
+use crate::Position;
+use crate::alarm::Urgency;
+use crate::frame::{self, Draft, Kind, PROMISE_BYTES, put_promise};
+use crate::queue::Refused;
+use crate::segment::Segment;
+use crate::stats::Cause;
+
+/// A buffer that a big record has grown beyond this is given back.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+/// What is drained from the ring by one write, at most.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+impl Core {
+    /// Writes what waits, or a part of it. For the holder of the seat, so the backend stands still.
+    pub(super) fn write(&self, writer: &mut Writer, cause: Cause) -> Result<Position> {
+        match self.ring() {
+            Some(front) => self.drain_ring(front, writer, cause)?,
+            None => self.write_queue(writer, cause)?,
+        }
+        let segment = &writer.segment;
+        if segment.end - self.durable.reached() >= self.options.sync_every_bytes {
+            self.sync_alarm.raise(Urgency::Now);
+        }
+        if self.files.note_len(segment.len()) {
+            self.files_alarm.raise(Urgency::Now);
+        }
+        Ok(segment.end)
+    }
+
+    fn write_queue(&self, writer: &mut Writer, cause: Cause) -> Result<()> {
+        let (start, records) = self.queue.lock().take(&mut writer.group);
+        assert_eq!(start, writer.segment.end, "QUEUE-2");
+        let bytes = writer.group.len() as u64;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.write_group(writer)?;
+        self.queue.lock().written(writer.segment.end);
+        self.counters.wrote(records as u64, bytes, cause, began.elapsed());
+        Ok(())
+    }
+
+    /// Writes the group, which is not empty.
+    fn write_group(&self, writer: &mut Writer) -> Result<()> {
+        let Writer { segment, group, .. } = writer;
+        self.make_fit(segment, group.len() as u64)?;
+        segment.append(group)?;
+        group.clear();
+        group.shrink_to(KEPT_BUFFER_BYTES);
+        Ok(())
+    }
+
+    fn drain_ring(&self, front: &RingFront, writer: &mut Writer, cause: Cause) -> Result<()> {
+        let drain_start = writer.segment.end;
+        front.ring.advance();
+        let began = Instant::now();
+        let Some(drain) = &mut writer.drain else { unreachable!("the ring has a drain") };
+        let chunk = drain.next(CHUNK_BYTES);
+        assert_eq!(chunk.start, drain_start, "RING: the drain stands where the segment ends");
+        let (end, records) = (chunk.end, chunk.frames as u64);
+        self.published.raise(end); // For those who are called back; see `when`.
+        let bytes = end - drain_start;
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.make_fit(&mut writer.segment, bytes)?;
+        writer.segment.append_parts(&chunk.parts())?;
+        drain.free(end);
+        self.counters.wrote(records, bytes, cause, began.elapsed());
+        Ok(())
+    }
+
+    /// Writes frames of more than half the ring together, whose place is `position`, past the ring.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`] if the log has failed.
+    #[cold]
+    pub(super) fn write_big(
+        &self,
+        position: Position,
+        drafts: &[Draft<'_>],
+    ) -> Result<(), Refused> {
+        let end = position + drafts.iter().map(Draft::frame_bytes).sum::<u64>();
+        let written = self.write_to(position, None, Cause::Full).and_then(|_| {
+            self.written.reach(end, |writer| {
+                self.lead(|| {
+                    assert_eq!(
+                        writer.segment.end, position,
+                        "nobody passes a place that is not written"
+                    );
+                    let began = Instant::now();
+                    let mut at = position;
+                    for draft in drafts {
+                        draft.encode(self.stream, at, &mut writer.group);
+                        at += draft.frame_bytes();
+                    }
+                    self.write_group(writer)?;
+                    if let Some(drain) = &mut writer.drain {
+                        drain.pass(end);
+                    }
+                    self.counters.wrote(
+                        drafts.len() as u64,
+                        end - position,
+                        Cause::Full,
+                        began.elapsed(),
+                    );
+                    Ok(end)
+                })
+            })
+        });
+        match written {
+            Ok(()) => {
+                self.published.raise(end);
+                Ok(())
+            }
+            Err(_) => {
+                self.leave_hole(position, end);
+                Err(Refused::Closed)
+            }
+        }
+    }
+
+    /// Lets the ring go on after a place that will not be written, so that it comes to rest. Those
+    /// before are in the midst of copying and will be done.
+    fn leave_hole(&self, position: Position, end: Position) {
+        let Some(front) = self.any_ring() else { return };
+        self.holes.lock().push(Hole { start: position, end });
+        while !front.ring.pass_hole(position, end) {
+            yield_now();
+        }
+    }
+
+    /// How far the log is as it was acknowledged, after a failure; returns once nobody copies any more.
+    pub fn come_to_rest(&self, why: &Error) -> (Position, Position) {
+        self.poison(why); // Who stopped the log may not have failed all groups yet.
+        let logged = self.logged();
+        let end = self.close_front();
+        if let Some(front) = self.ring() {
+            while front.ring.advance() < end {
+                yield_now();
+            }
+        }
+        let first_hole = self.holes.lock().iter().map(|hole| hole.start).min();
+        (first_hole.map_or(logged, |hole| logged.min(hole)), end)
+    }
+
+    /// After [`Core::come_to_rest`]: where the segments end, and the frames that have a place behind
+    /// that, holes filled with skips. Their tickets are still out, and promise what they promised.
+    pub fn unwritten_frames(&self, writer: &mut Writer, end: Position) -> (Position, Vec<u8>) {
+        let start = writer.segment.end;
+        if self.ring().is_none() {
+            return (start, [&writer.group, self.queue.lock().frames()].concat());
+        }
+        let Some(drain) = &mut writer.drain else { unreachable!("the ring has a drain") };
+        let mut holes = self.holes.lock().clone();
+        holes.sort_unstable();
+        let (mut at, mut frames) = (drain.start(), Vec::new());
+        for hole in holes {
+            frames.extend(drain.bytes(at, hole.start));
+            let zeros = vec![0; (hole.end - hole.start) as usize - frame::HEADER_BYTES];
+            let parts = [IoSlice::new(&zeros)];
+            let skip = Draft::new(Kind::Skip, &parts).expect("no longer than what was refused");
+            skip.encode(self.stream, hole.start, &mut frames);
+            at = hole.end;
+        }
+        frames.extend(drain.bytes(at, end));
+        (start, frames)
+    }
+
+    /// The log goes on.
+    pub fn forget_holes(&self) {
+        self.holes.lock().clear();
+    }
+
+    /// Makes sure that `bytes` more fit into the segment, or that it is empty.
+    fn make_fit(&self, segment: &mut Segment, bytes: u64) -> Result<()> {
+        let fits = segment.len().saturating_add(bytes) <= self.options.segment_bytes;
+        if fits || segment.is_empty() { Ok(()) } else { self.rotate(segment) }
+    }
+
+    /// Seals the segment and begins the next.
+    ///
+    /// # Errors
+    /// If the system refuses; then the log has failed.
+    pub fn rotate(&self, segment: &mut Segment) -> Result<()> {
+        *segment = self.files.rotate(segment, self.durable.reached())?;
+        self.files_alarm.raise(Urgency::Now);
+        Ok(())
+    }
+
+    /// Writes the close mark, after all else is durable.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn write_close_mark(&self, end: Position) -> Result<Position> {
+        let close = |writer: &mut Writer| {
+            debug_assert_eq!(writer.segment.end, end, "the front is closed");
+            put_promise(Kind::Close, end, self.stream, end, &mut writer.group);
+            self.write_group(writer)?;
+            Ok(end + PROMISE_BYTES)
+        };
+        self.written.reach(end + PROMISE_BYTES, |writer| self.lead(|| close(writer)))?;
+        Ok(end + PROMISE_BYTES)
+    }
+}
