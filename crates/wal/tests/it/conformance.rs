@@ -18,7 +18,7 @@ impl Subject for Under {
     }
 
     fn records(&self, fs: &SimFs) -> Result<Vec<Found>> {
-        Ok(read(fs, RecoveryMode::TornTail)?.0)
+        Ok(read_from(fs, 0, RecoveryMode::TornTail)?.0)
     }
 }
 
