@@ -1,0 +1,136 @@
+//! `wal dump`, `wal verify` and `wal repair`.
+
+use std::fs;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+
+use stratalog_base::fs::OsFs;
+use stratalog_wal::{Durability, Log, LogOptions, RecoveryMode, Wal, recover};
+
+use crate::{Run, Scratch, json_lines};
+
+/// A closed log of ten records in several segments.
+fn a_log(scratch: &Scratch) -> PathBuf {
+    let dir = scratch.path("log");
+    fs::create_dir(&dir).unwrap();
+    let options = LogOptions { segment_bytes: 256, segments_ahead: false, ..LogOptions::default() };
+    let (log, _) = Log::open(OsFs::shared(), &dir, options).unwrap();
+    for i in 0..10 {
+        let record = format!("record\t{i}");
+        log.append(&[IoSlice::new(record.as_bytes())], Durability::Sync).unwrap().wait().unwrap();
+    }
+    log.close().unwrap();
+    dir
+}
+
+fn wal(scratch: &Scratch, command: &str, dir: &Path, options: &[&str]) -> Run {
+    let mut args = vec!["wal".as_ref(), command.as_ref(), dir.as_os_str()];
+    args.extend(options.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
+    scratch.run(&args)
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+fn records(dir: &Path) -> Vec<(u64, Vec<u8>)> {
+    let mut records = Vec::new();
+    recover(&*OsFs::shared(), dir, 0, RecoveryMode::Strict, &mut |position, record| {
+        records.push((position, record.to_vec()));
+        Ok(())
+    })
+    .unwrap();
+    records
+}
+
+#[test]
+fn a_sound_log_is_dumped_and_verified() {
+    let scratch = Scratch::new();
+    let dir = a_log(&scratch);
+    let told = wal(&scratch, "verify", &dir, &["--strict"]).ok();
+    assert!(told.contains("log is whole\n") && told.contains("closed    yes"), "{told}");
+    let report = json_lines(&wal(&scratch, "verify", &dir, &["--json"]).ok()).remove(0);
+    assert_eq!((&report["ok"], &report["records"]), (&true.into(), &10.into()));
+
+    let told = wal(&scratch, "dump", &dir, &[]).ok();
+    assert!(told.starts_with("000001.wal  ") && told.contains("continues segment 1"), "{told}");
+    assert!(!told.contains("record, "), "{told}");
+    let told = wal(&scratch, "dump", &dir, &["--records", "--payload"]).ok();
+    assert!(told.contains("record, 8 bytes  record\\t9\n") && told.contains(" close, "), "{told}");
+    let frames = wal(&scratch, "dump", &dir, &["--records", "--json"]).ok();
+    let frames = json_lines(&frames).into_iter().filter(|it| it["frame"]["kind"] == "record");
+    let positions: Vec<_> = frames.map(|it| it["frame"]["position"].as_u64().unwrap()).collect();
+    assert_eq!(positions, records(&dir).iter().map(|it| it.0).collect::<Vec<_>>());
+
+    let from = positions[4].to_string();
+    let options = ["--records", "--from", &from, "--limit", "1", "--json", "--payload"];
+    let lines = json_lines(&wal(&scratch, "dump", &dir, &options).ok());
+    let frames: Vec<_> = lines.iter().filter(|it| it["frame"].is_object()).collect();
+    assert_eq!(frames.len(), 1);
+    assert_eq!(frames[0]["frame"]["payload"], "record\t4");
+}
+
+#[test]
+fn damage_is_told_and_repaired_into_another_directory() {
+    let scratch = Scratch::new();
+    let dir = a_log(&scratch);
+    let all = records(&dir);
+    let file = dir.join("000001.wal");
+    flip(&file, 128 + 12);
+    let before = fs::read(&file).unwrap();
+
+    let run = wal(&scratch, "verify", &dir, &[]);
+    let told = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(told.contains("is damaged") && told.contains("left out: 24 bytes at 128"), "{told}");
+    assert!(run.fails(4).contains("000001.wal is damaged at byte 128"));
+    let run = wal(&scratch, "verify", &dir, &["--json"]);
+    let report = json_lines(&String::from_utf8_lossy(&run.stdout)).remove(0);
+    assert_eq!((&report["ok"], &report["records"]), (&false.into(), &9.into()));
+    assert_eq!(report["dropped"][0]["offset"], 128);
+    assert_eq!(json_lines(&run.fails(4))[0]["error"]["kind"], "corrupt");
+    let told = wal(&scratch, "dump", &dir, &["--records"]).ok();
+    assert!(told.contains("  ! 24 bytes at 128: frame checksum mismatch"), "{told}");
+
+    let into = scratch.path("fresh");
+    let into_text = into.to_str().unwrap();
+    let told = wal(&scratch, "repair", &dir, &["--into", into_text]).ok();
+    assert!(
+        told.contains("records   9, at the positions") && told.contains("left out: "),
+        "{told}"
+    );
+    assert_eq!(records(&into), all[1..]);
+    assert_eq!(fs::read(&file).unwrap(), before);
+    wal(&scratch, "verify", &into, &["--strict"]).ok();
+
+    let error = wal(&scratch, "repair", &dir, &["--into", into_text]).fails(2);
+    assert!(error.contains("is not empty"), "{error}");
+    for inside in [dir.clone(), dir.join("sub")] {
+        let error = wal(&scratch, "repair", &dir, &["--into", inside.to_str().unwrap()]).fails(2);
+        assert!(error.contains("which a repair only reads"), "{error}");
+    }
+    let into = scratch.path("again");
+    let options = ["--into", into.to_str().unwrap(), "--json"];
+    let report = json_lines(&wal(&scratch, "repair", &dir, &options).ok()).remove(0);
+    assert_eq!((&report["records"], &report["into"]["segments"]), (&9.into(), &2.into()));
+}
+
+#[test]
+fn a_torn_tail_fails_a_strict_verification_only() {
+    let scratch = Scratch::new();
+    let dir = a_log(&scratch);
+    let mut files: Vec<_> = fs::read_dir(&dir).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    let last = files.last().unwrap();
+    let bytes = fs::read(last).unwrap();
+    fs::write(last, &bytes[..bytes.len() - 1]).unwrap();
+    let told = wal(&scratch, "verify", &dir, &[]).ok();
+    assert!(told.contains("whole but for a torn tail") && told.contains("left out"), "{told}");
+    wal(&scratch, "verify", &dir, &["--strict"]).fails(4);
+    for command in ["dump", "verify"] {
+        wal(&scratch, command, &scratch.path("nowhere"), &[]).fails(4);
+    }
+    wal(&scratch, "repair", &scratch.path("nowhere"), &["--into", "unused"]).fails(4);
+    assert!(!Path::new("unused").exists());
+}
