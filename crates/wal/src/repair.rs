@@ -46,6 +46,7 @@ pub struct Repaired {
 /// [`Error::InvalidArgument`] if `into` holds any file; [`Error::NewerFormat`]; or if the system refuses,
 /// then `into` holds a part.
 pub fn salvage_into(fs: &dyn Fs, dir: &Path, from: Position, into: &Path) -> Result<Repaired> {
+    // REPAIR-1: `dir` is listed, opened and read here and in `read_log`, nothing else.
     fs.list(dir)?; // A mistyped name leaves no empty directory behind.
     fs.create_dir(into)?;
     if !fs.list(into)?.is_empty() {
@@ -60,13 +61,13 @@ pub fn salvage_into(fs: &dyn Fs, dir: &Path, from: Position, into: &Path) -> Res
             // One that does not decompress is no record.
             frame.record().map_err(|why| place.corrupt(frame.position, why))?;
             copy.log_id = place.log_id();
-            copy.add(frame)?;
+            copy.add(frame)?; // REPAIR-2
             Ok(true)
         })?;
     let (mut segments, mut end) = (0, FIRST_POSITION);
     if let Some(log_id) = found.log_id {
         copy.log_id = log_id;
-        (segments, end) = copy.close(found.end)?;
+        (segments, end) = copy.close(found.end)?; // REPAIR-3
     }
     Ok(Repaired { found, segments, end })
 }

@@ -146,7 +146,10 @@ impl Core {
     /// Why the write thread writes now.
     pub fn batch_cause(&self) -> Cause {
         let full = match self.ring() {
-            Some(front) => self.reserved() - front.ring.freed() > front.ring.capacity() / 2,
+            Some(front) => {
+                let waiting = self.reserved().saturating_sub(front.ring.freed());
+                waiting > front.ring.capacity() / 2
+            }
             None => self.queue.lock().waiting() >= self.options.batch_records,
         };
         if full { Cause::Full } else { Cause::Age }
