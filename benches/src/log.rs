@@ -55,7 +55,7 @@ pub const KNOWN: &[Known<Access>] = &[
     // Ours, too: shown beside it, not judged.
     Known { name: "ours-sync", package: None, open: stratalog::SYNC },
     Known { name: "ours-sync-thread", package: None, open: stratalog::SYNC_THREAD },
-    Known { name: "ours-lock-free", package: None, open: stratalog::LOCK_FREE },
+    Known { name: "ours-private-ring", package: None, open: stratalog::PRIVATE_RING },
     #[cfg(feature = "okaywal")]
     Known { name: "okaywal", package: Some("okaywal"), open: okaywal::ACCESS },
     #[cfg(feature = "raft-log")]

@@ -25,8 +25,11 @@ pub const ACCESS: Access = Access { create, replay };
 pub const SYNC: Access = Access { create: |d, c, _| create_with(Backend::Sync, d, c), replay };
 pub const SYNC_THREAD: Access =
     Access { create: |d, c, _| create_with(Backend::SyncThread, d, c), replay };
-pub const LOCK_FREE: Access =
-    Access { create: |d, c, _| create_with(Backend::LockFree, d, c), replay };
+/// With the default one, but its ring not mapped.
+pub const PRIVATE_RING: Access = Access {
+    create: |d, c, _| create_as(LogOptions { ring_mapped: false, ..LogOptions::default() }, d, c),
+    replay,
+};
 
 struct Stratalog {
     log: stratalog_wal::Log,
@@ -35,12 +38,15 @@ struct Stratalog {
 }
 
 fn create(dir: &Path, class: Durability, _bytes: u64) -> Outcome<Box<dyn Log>> {
-    create_with(Backend::default(), dir, class)
+    create_as(LogOptions::default(), dir, class)
 }
 
 fn create_with(backend: Backend, dir: &Path, class: Durability) -> Outcome<Box<dyn Log>> {
+    create_as(LogOptions { backend, ..LogOptions::default() }, dir, class)
+}
+
+fn create_as(options: LogOptions, dir: &Path, class: Durability) -> Outcome<Box<dyn Log>> {
     let fs = CountingFs::default();
-    let options = LogOptions { backend, ..LogOptions::default() };
     let (log, _) = stratalog_wal::Log::open(Arc::new(fs.clone()), dir, options)?;
     Ok(Box::new(Stratalog { log, fs, class }))
 }

@@ -138,6 +138,12 @@ impl Alerts {
         Alerts { watch }
     }
 
+    /// Whether anybody is told.
+    #[inline]
+    pub fn is_listening(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// So many records wait to be written.
     #[inline]
     pub fn depth(&self, records: u64) {

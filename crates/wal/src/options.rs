@@ -15,7 +15,6 @@ use crate::alerts::{AlertListener, AlertThresholds};
 #[repr(u8)]
 pub enum Backend {
     /// Callers write and sync in groups, one of them for all.
-    #[default]
     Sync = 0,
     /// Records wait in memory, behind a short lock, for a thread that writes them; callers who wait
     /// for theirs do it themselves if that thread is not at it.
@@ -23,6 +22,7 @@ pub enum Backend {
     /// Writers take their place by one atomic operation and copy into a ring, which a thread drains.
     /// The ring is mapped from a file where [`LogOptions::ring_mapped`] allows it and the file system
     /// can be trusted with it, so a record survives the death of the process once it is copied.
+    #[default]
     LockFree = 2,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Debug for Archive {
 /// How a log is laid out, written and synced.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// Who writes; [`crate::Log::set_backend`] changes it later. Default: [`Backend::Sync`].
+    /// Who writes; [`crate::Log::set_backend`] changes it later. Default: [`Backend::LockFree`].
     pub backend: Backend,
     /// A segment that a write would grow beyond this is sealed first, and the next begun: 64 MiB by
     /// default. Any value works; a group of records that is longer gets a segment of its own.

@@ -50,6 +50,9 @@ pub fn create(
     capacity: u64,
 ) -> Result<Arc<dyn File>> {
     let unready = dir.join(UNREADY_NAME);
+    if fs.open(&unready).is_ok() {
+        fs.remove(&unready)?; // What an attempt left that failed.
+    }
     let file = fs.create(&unready)?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + capacity as usize);
     bytes.extend_from_slice(MAGIC);

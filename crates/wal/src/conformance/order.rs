@@ -153,7 +153,7 @@ pub fn watermarks_are_ordered_and_never_fall(subject: &dyn Subject) {
 pub fn truncation_keeps_what_is_at_or_above(subject: &dyn Subject) {
     let fs = SimFs::new();
     let log = opened(subject, &fs);
-    let mut written = fill(&*log, 300, Durability::Process);
+    let mut written = fill(&*log, 300, Durability::Sync);
     for i in [0, 1, 80, 150, 299] {
         let position = written[i].0;
         ok(log.truncate_before(position), "a truncation succeeds");

@@ -4,7 +4,7 @@
 use stratalog_base::sync::{Instant, Ordering, fence};
 use stratalog_base::{Error, Result};
 
-use super::{Core, RingFront};
+use super::{Core, RingFront, Writer};
 use crate::alarm::Urgency;
 use crate::options::Backend;
 use crate::stats::Cause;
@@ -55,7 +55,13 @@ impl Core {
         {
             return Ok(false);
         }
-        self.written.reach_until(end, deadline, |writer| self.lead(|| self.write(writer, cause)))
+        let write = |writer: &mut Writer| self.lead(|| self.write(writer, cause));
+        let is_written = self.written.reach_until(end, deadline, write)?;
+        if self.ring().is_some() {
+            // For those who are called back; see `when`. Not within a term, for they may do anything.
+            self.published.raise(self.written.reached());
+        }
+        Ok(is_written)
     }
 
     /// Returns once all below `end` survives a power cut, or `false` at the deadline. Who leads the sync

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use stratalog_base::sync::{Instant, yield_now};
 use stratalog_base::{Error, Result};
 
-use super::{Core, Hole, RingFront, Writer};
+use super::{Core, Hole, Writer};
 use crate::Position;
 use crate::alarm::Urgency;
 use crate::frame::{self, Draft, Kind, PROMISE_BYTES, put_promise};
@@ -21,8 +21,11 @@ const CHUNK_BYTES: u64 = 256 << 10;
 impl Core {
     /// Writes what waits, or a part of it. For the holder of the seat, so the backend stands still.
     pub(super) fn write(&self, writer: &mut Writer, cause: Cause) -> Result<Position> {
+        if self.alerts.is_listening() {
+            self.alerts.depth(self.depth().0);
+        }
         match self.ring() {
-            Some(front) => self.drain_ring(front, writer, cause)?,
+            Some(_) => self.drain_ring(writer, cause)?,
             None => self.write_queue(writer, cause)?,
         }
         let segment = &writer.segment;
@@ -59,15 +62,13 @@ impl Core {
         Ok(())
     }
 
-    fn drain_ring(&self, front: &RingFront, writer: &mut Writer, cause: Cause) -> Result<()> {
+    fn drain_ring(&self, writer: &mut Writer, cause: Cause) -> Result<()> {
         let drain_start = writer.segment.end;
-        front.ring.advance();
         let began = Instant::now();
         let Some(drain) = &mut writer.drain else { unreachable!("the ring has a drain") };
         let chunk = drain.next(CHUNK_BYTES);
         assert_eq!(chunk.start, drain_start, "RING: the drain stands where the segment ends");
         let (end, records) = (chunk.end, chunk.frames as u64);
-        self.published.raise(end); // For those who are called back; see `when`.
         let bytes = end - drain_start;
         if bytes == 0 {
             return Ok(());

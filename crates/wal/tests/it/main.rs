@@ -2,6 +2,7 @@
 #![cfg(not(loom))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backend;
 mod classes;
 mod conformance;
 mod crash;
@@ -10,7 +11,12 @@ mod examples;
 mod faults;
 mod inspect;
 mod kill;
+mod overflow;
+mod reader;
 mod resume;
+mod retention;
 mod round_trip;
 mod salvage;
+mod stats;
 mod support;
+mod tickets;

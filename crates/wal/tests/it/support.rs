@@ -19,6 +19,7 @@ pub type Record = (Position, Vec<u8>);
 /// Small segments, made when they are needed, and no write or sync but those that the test asks for.
 pub fn options(segment_bytes: u64) -> LogOptions {
     LogOptions {
+        backend: Backend::Sync,
         segment_bytes,
         segments_ahead: false,
         interval: Duration::from_secs(3600),

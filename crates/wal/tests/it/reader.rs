@@ -1,0 +1,115 @@
+//! A reader gives what a recovery would, while the log goes on.
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stratalog_base::Error;
+use stratalog_base::fs::SimFs;
+use stratalog_base::sync::spawn;
+use stratalog_wal::{Durability, Log, Reader, Wal};
+
+use crate::support::*;
+
+fn rest(reader: &mut Reader) -> Vec<Record> {
+    let next = || reader.next().unwrap().map(|it| (it.position, it.bytes.into_owned()));
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
+fn a_reader_passes_marks_skips_and_segments() {
+    for options in all_options(200) {
+        let fs = SimFs::new();
+        let log = create(&fs, options.clone());
+        let mut written = Vec::new();
+        for (i, record) in some_records(60).enumerate() {
+            let class = if i % 5 == 0 { Durability::Sync } else { Durability::Process };
+            written.push((append(&log, &record, class).unwrap().position, record));
+            log.reserve(i as u64).unwrap();
+        }
+        assert_eq!(rest(&mut log.reader(0).unwrap()), written);
+        assert_eq!(rest(&mut log.reader(written[33].0).unwrap()), written[33..]);
+        let durable = rest(&mut log.reader(0).unwrap().durable_only());
+        let mark = log.watermarks().durable;
+        let expected: Vec<_> = written.iter().filter(|(at, _)| *at < mark).cloned().collect();
+        assert_eq!(durable, expected);
+        drop(log);
+
+        let (log, _) = Log::open(fs.kill().shared(), Path::new(""), options).unwrap();
+        let mut reader = log.reader(0).unwrap();
+        assert_eq!(rest(&mut reader), written, "also after the log was opened anew");
+        let new = fill(&log, some_records(30));
+        assert_eq!(rest(&mut reader), new);
+    }
+}
+
+#[test]
+fn a_reader_follows_a_writer_until_the_log_is_closed() {
+    for options in all_options(1000) {
+        let fs = SimFs::new();
+        let log = Arc::new(create(&fs, options));
+        let mut reader = log.reader(0).unwrap();
+        assert!(reader.wait_next(Some(Duration::from_millis(1))).unwrap().is_none());
+        let writer = log.clone();
+        let body = move || {
+            fill(&*writer, some_records(500));
+            writer.close().unwrap();
+        };
+        let writer = spawn("writer", body).unwrap();
+        let mut count = 0;
+        loop {
+            match reader.wait_next(Some(Duration::from_millis(2))) {
+                Ok(Some(record)) => {
+                    assert_eq!(*record.bytes, *some_records(count + 1).last().unwrap());
+                    count += 1;
+                }
+                Ok(None) => {}
+                Err(Error::Closed) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(count, 500, "the close comes after all records");
+        writer.join().unwrap();
+    }
+}
+
+#[test]
+fn a_reader_of_removed_records_says_so() {
+    let fs = SimFs::new();
+    let log = create(&fs, options(200));
+    let written = fill(&log, some_records(60));
+    log.truncate_before(written[40].0).unwrap();
+    let mut reader = log.reader(written[1].0).unwrap();
+    assert!(matches!(reader.next(), Err(Error::InvalidArgument(_))));
+    let left = rest(&mut log.reader(0).unwrap());
+    assert!(written.ends_with(&left) && left.len() >= 20);
+}
+
+#[test]
+fn a_reader_of_damage_names_the_place() {
+    let fs = SimFs::new();
+    let log = create(&fs, options(1 << 20));
+    let written = fill(&log, [[7; 40], [8; 40], [9; 40]]);
+    let name = segment_names(&fs).remove(0);
+    let offset = 128 + written[1].0 - stratalog_wal::FIRST_POSITION;
+    fs.corrupt(&name, offset + 20, 1);
+    let mut reader = log.reader(0).unwrap();
+    assert_eq!(*reader.next().unwrap().unwrap().bytes, [7; 40]);
+    match reader.next() {
+        Err(Error::Corrupt { path, offset: at, .. }) => {
+            assert_eq!((path.display().to_string(), at), (name, offset));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reader_sees_what_nobody_waited_for() {
+    for options in all_options(1 << 20) {
+        let log = create(&SimFs::new(), options.clone());
+        let mut reader = log.reader(0).unwrap();
+        log.append(&[IoSlice::new(b"on its way")], Durability::Process).unwrap().wait().unwrap();
+        assert_eq!(rest(&mut reader).len(), 1, "{:?}", options.backend);
+    }
+}

@@ -1,0 +1,122 @@
+//! What the log counts and tells adds up, and it goes on when a thread dies.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
+use stratalog_base::sync::Mutex;
+use stratalog_wal::stats::Cause;
+use stratalog_wal::{
+    Alert, AlertListener, AlertThresholds, Durability, Health, LogOptions, RecoveryMode, Wal,
+};
+
+use crate::support::*;
+
+#[test]
+fn numbers_add_up() {
+    for options in all_options(1 << 20) {
+        let fs = SimFs::new();
+        let log = create(&fs, options.clone());
+        let syncs = fs.syncs();
+        fill(&log, some_records(100));
+        for _ in 0..5 {
+            append(&log, b"durable", Durability::Sync).unwrap();
+        }
+        log.sync().unwrap();
+        let stats = log.stats();
+        assert_eq!(stats.backend, options.backend.name());
+        assert_eq!(stats.syncs, fs.syncs() - syncs);
+        assert_eq!((stats.depth_records, stats.depth_bytes), (0, 0));
+        // The ring counts marks, too.
+        assert!((105..=110).contains(&stats.appends), "{}", stats.appends);
+        let batches = Cause::ALL.map(|cause| stats.batches_of(cause));
+        assert_eq!(batches.iter().map(|it| it.count).sum::<u64>(), stats.writes);
+        assert_eq!(batches.iter().map(|it| it.records).sum::<u64>(), stats.appends);
+        let bytes = batches.iter().map(|it| it.bytes).sum::<u64>();
+        assert_eq!(bytes, log.watermarks().reserved - stratalog_wal::FIRST_POSITION);
+        assert_eq!(stats.segments, 1);
+        assert!(stats.failed.is_none());
+    }
+}
+
+fn heard() -> (AlertListener, Arc<Mutex<Vec<Alert>>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let sender = heard.clone();
+    (AlertListener::new(move |alert| sender.lock().push(alert.clone())), heard)
+}
+
+#[test]
+fn what_needs_attention_is_told() {
+    for base in all_options(400) {
+        let (listener, heard) = heard();
+        let thresholds =
+            AlertThresholds { depth_records: 5, sync: Duration::from_millis(5), log_bytes: 500 };
+        let fs = SimFs::new();
+        let options = LogOptions {
+            alert_listener: Some(listener),
+            alert_thresholds: thresholds,
+            segments_ahead: true,
+            queue_records: 8,
+            ..base.clone()
+        };
+        let log = create(&fs, options);
+        fs.inject(Fault::new(Op::Sync, FaultKind::Delay(Duration::from_millis(10))).for_ever());
+        for _ in 0..300 {
+            _ = log.append(&[IoSlice::new(&[1; 20])], Durability::Process).unwrap();
+        }
+        log.sync().unwrap();
+        let told = |what: fn(&Alert) -> bool| heard.lock().iter().any(what);
+        eventually("a slow sync", || told(|it| matches!(it, Alert::SlowSync { .. })));
+        eventually("a long log", || told(|it| matches!(it, Alert::LogSize { .. })));
+        eventually("a deep queue", || told(|it| matches!(it, Alert::Depth { .. })));
+    }
+}
+
+#[test]
+fn a_log_whose_thread_has_died_goes_on() {
+    for base in all_options(1000) {
+        for class in [Durability::Process, Durability::Sync] {
+            let (listener, heard) = heard();
+            let soon = Duration::from_millis(1);
+            let fs = SimFs::new();
+            let log = create(
+                &fs,
+                LogOptions {
+                    alert_listener: Some(listener),
+                    interval: soon,
+                    batch_delay: soon,
+                    ..base.clone()
+                },
+            );
+            // Nobody hears of the panic but the log.
+            let bomb = log.append(&[IoSlice::new(b"bomb")], class).unwrap();
+            let here = std::thread::current().id();
+            bomb.then(move |_| {
+                if std::thread::current().id() != here {
+                    std::panic::resume_unwind(Box::new("bomb"));
+                }
+            });
+            let died = || log.stats().threads.iter().any(|(_, health)| *health == Health::Dead);
+            if class == Durability::Sync {
+                eventually("the thread has died", died);
+                let is_death = |it: &Alert| matches!(it, Alert::ThreadDied { .. });
+                eventually("its death is told", || heard.lock().iter().any(is_death));
+            }
+            let what = format!("{:?} {class:?} {:?}", base.backend, log.stats().failed);
+            let written = fill(&log, some_records(200));
+            let end = append(&log, b"soon", Durability::Interval).expect(&what).end;
+            eventually("it is synced all the same", || log.watermarks().durable >= end);
+            let called = Arc::new(Mutex::new(0));
+            for class in [Durability::Process, Durability::Sync] {
+                let called = called.clone();
+                let ticket = log.append(&[IoSlice::new(b"late")], class).unwrap();
+                ticket.then(move |outcome| *called.lock() += i32::from(outcome.is_ok()));
+            }
+            eventually("callbacks are called", || *called.lock() == 2);
+            log.close().unwrap();
+            let (records, found) = read(&fs, RecoveryMode::Strict).unwrap();
+            assert!(found.clean_close && records[1..=200] == written);
+        }
+    }
+}
