@@ -16,6 +16,9 @@
 //!   covers the place, all that follows is the tail of the log, whole segments included.
 //! - REC-6: the ring counts only if the newest begun segment is of the session that wrote it, and from
 //!   the place on where the segments end.
+//! - REC-7: a salvage takes every whole frame of every segment whose header it can read, and says of
+//!   each file what it left out. Where a segment is lost it goes on with the next older file: that
+//!   may hold records which the log had dropped, and replaced by those that are lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -539,8 +542,12 @@ impl Recovery<'_> {
         let broken = self.unbegun.last().copied();
         if let (Some(broken), None) = (broken, newest) {
             // FILES-4: one that was begun is always there.
-            let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
-            self.tolerate(Error::corrupt(&path, offset, UNLINKED), 0)?;
+            if self.salvages() {
+                self.lose_segment(broken.index, UNLINKED)?;
+            } else {
+                let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
+                self.tolerate(Error::corrupt(&path, offset, UNLINKED), 0)?;
+            }
         }
         for id in std::mem::take(&mut self.unbegun) {
             let base = self.found.end;
@@ -589,7 +596,7 @@ impl Recovery<'_> {
             Ok(())
         })?;
         self.found.end = scan.end;
-        if scan.end > start {
+        if scan.end > start && scan.gaps.first().is_none_or(|gap| gap.position > start) {
             // What a write that was cut short left in the segment is whole in the ring.
             let (file, end) = (self.path(newest.id.index), newest.offset(start));
             self.found.dropped.retain(|it| it.file != file || it.offset < end);

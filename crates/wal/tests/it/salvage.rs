@@ -241,7 +241,7 @@ fn salvage_one(seed: u64) {
     let repaired = salvage_into(&fs, Path::new(""), 0, into).unwrap();
     assert_eq!(repaired.found, found);
     for (path, bytes) in &case.damaged {
-        assert_eq!(fs.read_file(path), *bytes, "a repair leaves the source alone");
+        assert_eq!(fs.read_file(path), *bytes, "REPAIR-1");
     }
     let fresh = fs.files().into_iter().filter(|(path, _)| path.starts_with(into)).count();
     assert_eq!(fs.files().len(), case.damaged.len() + fresh);
@@ -252,7 +252,7 @@ fn salvage_one(seed: u64) {
         Ok(())
     })
     .unwrap();
-    assert_eq!(copied, records);
+    assert_eq!(copied, records, "REPAIR-2");
     assert_eq!((after.dropped.len(), after.log_id), (0, found.log_id));
     assert_eq!((after.clean_close, after.end), (fresh > 0, repaired.end));
     assert!(after.end >= found.end);
