@@ -101,14 +101,20 @@ impl Files {
         frames: &[u8],
         older: &[SegmentEnd],
     ) -> Result<(Files, Segment)> {
-        for name in fs.list(dir)? {
-            if is_leftover(&name) || name == ring_file::UNREADY_NAME {
-                fs.remove(&dir.join(name))?;
-            }
+        let names = fs.list(dir)?;
+        for name in
+            names.iter().filter(|name| is_leftover(name) || *name == ring_file::UNREADY_NAME)
+        {
+            fs.remove(&dir.join(name))?;
         }
         let ahead = options.segments_ahead;
         let allocated = if ahead { FIRST_ALLOCATION_BYTES.min(options.segment_bytes) } else { 0 };
         let segment = Segment::first(&*fs, dir, header, frames, allocated)?;
+        if names.iter().any(|name| name == ring_file::NAME) {
+            // What it held is durable by now. A damaged one would be an error to every recovery.
+            fs.remove(&dir.join(ring_file::NAME))?;
+            fs.sync_dir(dir)?;
+        }
         let now = Instant::now();
         let state = State {
             active: segment.file.clone(),

@@ -472,6 +472,10 @@ impl Recovery<'_> {
         }
         if self.salvages() {
             self.check_successor(scan, &[])?;
+            let skipped = |id: &&Identity| Some(id.index) == scan.next_segment && !later.is_empty();
+            if let Some(id) = self.unbegun.iter().find(skipped).copied() {
+                self.lose_segment(id.index, UNLINKED)?;
+            }
         }
         let lost = self.lost_bytes(header, scan, later)?;
         let offset = header.offset(scan.end);
