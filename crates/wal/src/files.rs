@@ -26,8 +26,10 @@ use crate::recovery::SegmentEnd;
 use crate::segment::{
     Header, Identity, Link, Previous, Segment, Spare, file_name, is_leftover, retired_name,
 };
-use crate::start_file::{self, Start};
+use crate::start_file;
 use crate::{Position, ring_file};
+
+mod removal;
 
 /// Bytes allocated for the first segment of a session before anything is known of its load.
 const FIRST_ALLOCATION_BYTES: u64 = 64 << 10;
@@ -110,15 +112,21 @@ impl Files {
         frames: &[u8],
         older: &[SegmentEnd],
     ) -> Result<(Files, Segment)> {
-        for name in fs.list(dir)? {
+        let names = fs.list(dir)?;
+        for name in &names {
             let unready = [ring_file::UNREADY_NAME, start_file::UNREADY_NAME];
-            if is_leftover(&name) || unready.contains(&&*name) {
+            if is_leftover(name) || unready.contains(&&**name) {
                 fs.remove(&dir.join(name))?;
             }
         }
         let ahead = options.segments_ahead;
         let allocated = if ahead { FIRST_ALLOCATION_BYTES.min(options.segment_bytes) } else { 0 };
         let segment = Segment::first(&*fs, dir, header, frames, allocated)?;
+        if names.iter().any(|name| name == ring_file::NAME) {
+            // What it held is durable by now. A damaged one would be an error to every recovery.
+            fs.remove(&dir.join(ring_file::NAME))?;
+            fs.sync_dir(dir)?;
+        }
         let now = Instant::now();
         let state = State {
             active: segment.file.clone(),
@@ -393,82 +401,6 @@ impl Files {
     /// How long the active segment has been written.
     pub fn active_age(&self) -> Duration {
         self.state.lock().begun.elapsed()
-    }
-
-    /// Below which position [`LogOptions::retention`] keeps nothing, if it is to keep less than there
-    /// is, and after how long it may be to keep less.
-    pub fn unretained(&self) -> (Option<Position>, Option<Duration>) {
-        let state = self.state.lock();
-        let end_of = |sealed: &Sealed| sealed.segment.end;
-        match self.retention {
-            Retention::Everything => (None, None),
-            Retention::Segments(count) => {
-                let surplus = state.older.len().checked_sub(count);
-                let last = surplus.and_then(|it| it.checked_sub(1));
-                (last.map(|last| end_of(&state.older[last])), None)
-            }
-            Retention::Age(age) => {
-                let old = state.older.iter().rfind(|it| it.since.elapsed() >= age);
-                let young = state.older.iter().find(|it| it.since.elapsed() < age);
-                let next = young.map(|it| age.saturating_sub(it.since.elapsed()));
-                (old.map(end_of), next)
-            }
-        }
-    }
-
-    /// Removes the segments that lie wholly below `position`, but none from the newest one on whose link
-    /// is durable (FILES-4).
-    ///
-    /// # Errors
-    /// If a file cannot be archived or removed or the directory not be synced; then some are gone.
-    pub fn truncate_before(&self, position: Position) -> Result<()> {
-        let _removal = self.removal.lock();
-        let start = {
-            let state = self.state.lock();
-            state.obsolete(position).map(|it| it.end).max()
-        };
-        let Some(start) = start else { return Ok(()) };
-        Start { log_id: self.log_id, position: start }.write(&*self.fs, &self.dir)?;
-        let mut removed = false;
-        let outcome = loop {
-            let oldest = self.state.lock().obsolete(position).min_by_key(|it| it.index);
-            let Some(oldest) = oldest else { break Ok(()) };
-            if let Err(error) = self.remove(oldest.index) {
-                break Err(error);
-            }
-            removed = true;
-            self.state.lock().older.retain(|it| it.segment != oldest);
-        };
-        if removed {
-            self.fs.sync_dir(&self.dir)?; // FILES-2
-        }
-        outcome
-    }
-
-    /// Retires the file of a segment, or removes it if enough are retired.
-    fn remove(&self, index: u64) -> Result<()> {
-        let path = self.dir.join(file_name(index));
-        if let Some(archive) = &self.archive {
-            archive.call(&path)?;
-        }
-        let recycle = self.ahead && {
-            let state = self.state.lock();
-            let len = self.fs.open(&path).and_then(|file| file.len());
-            state.retired.len() < RETIRED_MAX && len.is_ok_and(|len| len == self.segment_bytes)
-        };
-        let outcome = if recycle {
-            self.fs.rename(&path, &self.dir.join(retired_name(index)))
-        } else {
-            self.fs.remove(&path)
-        };
-        match outcome {
-            Err(error) if !error.is_not_found() => Err(error),
-            Ok(()) if recycle => {
-                self.state.lock().retired.push(index);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// How many segments hold records, or may.

@@ -14,9 +14,12 @@
 //! - REC-4: a read that fails is an error, never damage and never the end.
 //! - REC-5: where the frames of a segment end too early and no later promise, in whichever segment,
 //!   covers the place, all that follows is the tail of the log, whole segments included.
-//! - REC-7: below the start that the start file gives nothing is missed.
 //! - REC-6: the ring counts only if the newest begun segment is of the session that wrote it, and from
 //!   the place on where the segments end.
+//! - REC-7: a salvage takes every whole frame of every segment whose header it can read, and says of
+//!   each file what it left out. Where a segment is lost it goes on with the next older file: that
+//!   may hold records which the log had dropped, and replaced by those that are lost.
+//! - REC-8: below the start that the start file gives nothing is missed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,7 +135,7 @@ pub(crate) fn read_log(
         (RecoveryMode::Salvage, Error::Corrupt { .. }) => Ok(None), // It only says what is missed.
         (_, error) => Err(error),
     })?;
-    // REC-7
+    // REC-8
     let from = from.max(start.map_or(0, |start| start.position));
     let mut found = Recovered::nothing();
     found.next_index = indices.last().map_or(1, |newest| newest + 1);
@@ -374,7 +377,7 @@ impl Recovery<'_> {
             Ok(())
         })?;
         self.found.end = scan.end;
-        if scan.end > start {
+        if scan.end > start && scan.gaps.first().is_none_or(|gap| gap.position > start) {
             // What a write that was cut short left in the segment is whole in the ring.
             let (file, end) = (self.path(newest.id.index), newest.offset(start));
             self.found.dropped.retain(|it| it.file != file || it.offset < end);

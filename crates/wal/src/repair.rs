@@ -112,7 +112,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Makes the next frame lie at `position`.
+    /// Makes the next frame lie at `position` (REPAIR-2).
     fn move_to(&mut self, position: Position) -> Result<()> {
         let stream = self.stream();
         if let Some(part) = &mut self.open {
@@ -134,7 +134,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Writes the open segment.
+    /// Writes the open segment; on return it is durable (REPAIR-3).
     fn finish_part(&mut self) -> Result<()> {
         let Some(part) = self.open.take() else { return Ok(()) };
         let Copy { log_id, index, previous, .. } = *self;

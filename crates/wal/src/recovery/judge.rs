@@ -8,7 +8,7 @@ use crate::Position;
 use crate::frame::ALIGNMENT;
 use crate::recovered::{Dropped, RecoveryMode};
 use crate::scan::{Ending, Scan, greatest_promise};
-use crate::segment::{HEADER_BYTES, Header, Link};
+use crate::segment::{HEADER_BYTES, Header, Identity, Link};
 
 impl Recovery<'_> {
     /// Decides what the end of a segment means, which `later` ones follow: whether the log goes on.
@@ -32,6 +32,10 @@ impl Recovery<'_> {
         }
         if self.salvages() {
             self.check_successor(scan, &[])?;
+            let skipped = |id: &&Identity| Some(id.index) == scan.next_segment && !later.is_empty();
+            if let Some(id) = self.unbegun.iter().find(skipped).copied() {
+                self.lose_segment(id.index, UNLINKED)?; // REC-7
+            }
         }
         let lost = self.lost_bytes(header, scan, later)?;
         let offset = header.offset(scan.end);
@@ -102,8 +106,12 @@ impl Recovery<'_> {
         let broken = self.unbegun.last().copied();
         if let (Some(broken), None) = (broken, newest) {
             // FILES-4: one that was begun is always there.
-            let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
-            self.tolerate(Error::corrupt(&path, offset, UNLINKED), 0)?;
+            if self.salvages() {
+                self.lose_segment(broken.index, UNLINKED)?;
+            } else {
+                let (path, offset) = (self.path(broken.index), HEADER_BYTES as u64 / 2);
+                self.tolerate(Error::corrupt(&path, offset, UNLINKED), 0)?;
+            }
         }
         for id in std::mem::take(&mut self.unbegun) {
             let base = self.found.end;

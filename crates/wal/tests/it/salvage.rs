@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use stratalog_base::fs::{Fs, SimFs, SimRng};
 use stratalog_wal::inspect::{Event, Kind, inspect, start_of};
 use stratalog_wal::repair::salvage_into;
-use stratalog_wal::{Dropped, Durability, Log, LogOptions, Recovered, RecoveryMode, Wal};
+use stratalog_wal::{Backend, Dropped, Durability, Log, LogOptions, Recovered, RecoveryMode, Wal};
 
 use crate::support::*;
 
@@ -241,7 +241,7 @@ fn salvage_one(seed: u64) {
     let repaired = salvage_into(&fs, Path::new(""), 0, into).unwrap();
     assert_eq!(repaired.found, found);
     for (path, bytes) in &case.damaged {
-        assert_eq!(fs.read_file(path), *bytes, "a repair leaves the source alone");
+        assert_eq!(fs.read_file(path), *bytes, "REPAIR-1");
     }
     let fresh = fs.files().into_iter().filter(|(path, _)| path.starts_with(into)).count();
     assert_eq!(fs.files().len(), case.damaged.len() + fresh);
@@ -252,7 +252,7 @@ fn salvage_one(seed: u64) {
         Ok(())
     })
     .unwrap();
-    assert_eq!(copied, records);
+    assert_eq!(copied, records, "REPAIR-2");
     assert_eq!((after.dropped.len(), after.log_id), (0, found.log_id));
     assert_eq!((after.clean_close, after.end), (fresh > 0, repaired.end));
     assert!(after.end >= found.end);
@@ -296,6 +296,20 @@ fn a_repair_skips_wide_gaps_without_writing_them() {
     };
     stratalog_wal::recover(&fs, Path::new("fresh"), 0, RecoveryMode::Strict, &mut take).unwrap();
     assert_eq!(copied, written);
+}
+
+#[test]
+fn a_damaged_ring_is_gone_once_a_log_went_on_without_it() {
+    let fs = SimFs::new();
+    let ringed = LogOptions { backend: Backend::LockFree, ..options(400) };
+    drop(create(&fs, ringed));
+    fs.flip_bit(RING, 3);
+    assert!(read(&fs, RecoveryMode::TornTail).is_err());
+    let mode = RecoveryMode::PointInTime;
+    let (log, _) = Log::open_with(fs.shared(), Path::new(""), options(400), mode).unwrap();
+    let place = append(&log, b"goes on", Durability::Sync).unwrap();
+    let (records, _) = read(&fs.crash(1), RecoveryMode::TornTail).unwrap();
+    assert_eq!(records, [(place.position, b"goes on".to_vec())]);
 }
 
 #[test]
