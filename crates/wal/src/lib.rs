@@ -185,7 +185,8 @@ pub trait Wal: Send + Sync + Debug {
     /// that of the last one.
     ///
     /// # Errors
-    /// As [`Wal::append`]; [`stratalog_base::Error::InvalidArgument`] for [`Durability::None`].
+    /// As [`Wal::append`]; [`stratalog_base::Error::InvalidArgument`] for [`Durability::None`], and for a
+    /// batch that takes 4 GiB or more.
     fn append_batch(
         &self,
         records: &[&[u8]],

@@ -265,6 +265,10 @@ impl Wal for Log {
                 None => Draft::new(Kind::Record, parts),
             })
             .collect::<Result<_>>()?;
+        let bytes: u64 = drafts.iter().map(Draft::frame_bytes).sum();
+        if u32::try_from(bytes).is_err() {
+            return Err(Error::InvalidArgument(format!("a batch of {bytes} bytes")));
+        }
         let place = self.core.place_all(&drafts, positions)?;
         self.core.appended(durability);
         Ok(Ticket::new(self, place, durability))
