@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
 use stratalog_base::fs::OsFs;
-use stratalog_wal::{Durability, Log, LogOptions, RecoveryMode, Wal, recover};
+use stratalog_wal::{Backend, Durability, Log, LogOptions, RecoveryMode, Wal, recover};
 
 use crate::{Run, Scratch, json_lines};
 
@@ -13,7 +13,9 @@ use crate::{Run, Scratch, json_lines};
 fn a_log(scratch: &Scratch) -> PathBuf {
     let dir = scratch.path("log");
     fs::create_dir(&dir).unwrap();
-    let options = LogOptions { segment_bytes: 256, segments_ahead: false, ..LogOptions::default() };
+    let backend = Backend::Sync; // No ring file.
+    let base = LogOptions { backend, ..LogOptions::default() };
+    let options = LogOptions { segment_bytes: 256, segments_ahead: false, ..base };
     let (log, _) = Log::open(OsFs::shared(), &dir, options).unwrap();
     for i in 0..10 {
         let record = format!("record\t{i}");
