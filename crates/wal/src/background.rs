@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stratalog_base::sync::{AtomicU8, Instant, JoinHandle, Ordering, sleep, spawn};
+use stratalog_base::sync::{AtomicU8, Condvar, Instant, JoinHandle, Mutex, Ordering, spawn};
 use stratalog_base::{Error, Result};
 
 use crate::alarm::Wake;
@@ -61,6 +61,8 @@ pub struct Roll {
     pub write: Pulse,
     pub sync: Pulse,
     pub files: Pulse,
+    /// How many run, and whether that has changed.
+    running: (Mutex<usize>, Condvar),
 }
 
 const WRITE: &str = "stratalog-wal-write";
@@ -68,6 +70,29 @@ const SYNC: &str = "stratalog-wal-sync";
 const FILES: &str = "stratalog-wal-files";
 
 impl Roll {
+    fn one_begins(&self) {
+        *self.running.0.lock() += 1;
+    }
+
+    fn one_ends(&self) {
+        *self.running.0.lock() -= 1;
+        self.running.1.notify_all();
+    }
+
+    /// Waits until all have ended, at most until `deadline`; whether they have.
+    fn wait_ended(&self, deadline: Instant) -> bool {
+        let (running, changed) = &self.running;
+        let mut running = running.lock();
+        while *running > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            running = changed.wait_timeout(running, left).0;
+        }
+        true
+    }
+
     /// All, by name.
     pub fn list(&self) -> [(&'static str, Health); 3] {
         [(WRITE, &self.write), (SYNC, &self.sync), (FILES, &self.files)]
@@ -125,6 +150,7 @@ impl Threads {
         body: fn(&Core),
     ) -> Result<()> {
         pulse(&core.threads).set(Health::Running);
+        core.threads.one_begins();
         let thread = {
             let core = core.clone();
             move || {
@@ -137,10 +163,13 @@ impl Threads {
                     _ = core.durable_to(core.reserved(), None);
                     core.alerts.thread_died(name);
                 }
+                core.threads.one_ends();
             }
         };
-        let dir = core.files.dir();
-        let handle = spawn(name, thread).map_err(|e| Error::io("start a thread of", dir, e))?;
+        let handle = spawn(name, thread).map_err(|e| {
+            core.threads.one_ends();
+            Error::io("start a thread of", core.files.dir(), e)
+        })?;
         self.0.push(handle);
         Ok(())
     }
@@ -154,12 +183,7 @@ impl Threads {
 
     /// The same, but no longer than [`DROP_LIMIT`]: a thread in a call that does not return is left.
     pub fn join_or_leave(self, core: &Core) {
-        let deadline = Instant::now() + DROP_LIMIT;
-        let running = || core.threads.list().iter().any(|(_, health)| *health == Health::Running);
-        while running() && Instant::now() < deadline {
-            sleep(Duration::from_micros(100));
-        }
-        if !running() {
+        if core.threads.wait_ended(Instant::now() + DROP_LIMIT) {
             self.join();
         }
     }

@@ -7,9 +7,9 @@
 //!   both, oldest first, covers all that was written before it began.
 //! - FILES-2: a file is retired or removed only when no record in it is needed, and its name is gone
 //!   durably when that is acknowledged, oldest first.
+//! - FILES-3: indices are given out once, and each segment has a higher one than the one before.
 //! - FILES-4: a segment goes only if the link of a newer one is durable, so a power cut always leaves
 //!   one that tells whose log it is and where it begins.
-//! - FILES-3: indices are given out once, and each segment has a higher one than the one before.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use crate::frame::StreamId;
 use crate::options::{Archive, LogOptions, Retention};
 use crate::recovery::SegmentEnd;
 use crate::segment::{
-    Header, Identity, Link, Previous, Segment, Spare, file_name, is_leftover, retired_name,
+    Header, Identity, Link, Previous, Segment, Spare, file_name, is_leftover, parse_name,
+    retired_name,
 };
 use crate::start_file;
 use crate::{Position, ring_file};
@@ -425,5 +426,7 @@ impl Files {
 }
 
 fn is_ours(name: &str) -> bool {
-    crate::segment::parse_name(name).is_some() || is_leftover(name) || name == ring_file::NAME
+    parse_name(name).is_some()
+        || is_leftover(name)
+        || [ring_file::NAME, start_file::NAME].contains(&name)
 }

@@ -170,7 +170,9 @@ impl Core {
         if let Some(position) = unretained {
             _ = self.truncate_before(position);
         }
-        if let Ok(bytes) = self.files.bytes() {
+        if self.alerts.is_listening()
+            && let Ok(bytes) = self.files.bytes()
+        {
             self.alerts.log_bytes(bytes);
         }
         next.into_iter().chain(next_unretained).min()

@@ -23,7 +23,7 @@ use crate::options::{Backend, LogOptions};
 use crate::reader::Reader;
 use crate::recovery::{FIRST_POSITION, Recovered, RecoveryMode};
 use crate::segment::{Header, Identity, Link};
-use crate::stats::LogStats;
+use crate::stats::{LogStats, is_sampled};
 use crate::{Callback, Durability, Place, Position, Ticket, Wal, Watermarks};
 
 /// Skip frames may wait in memory up to this size.
@@ -233,11 +233,15 @@ impl Wal for Log {
             let bytes = parts.iter().map(|part| part.len() as u64).sum();
             return Ok(Ticket::new(self, self.reserve(bytes)?, durability));
         }
+        let began = is_sampled().then(Instant::now);
         let place = match self.compressed(parts) {
             None => self.core.place(&Draft::new(Kind::Record, parts)?)?,
             Some(payload) => self.core.place(&Draft::compressed(&[IoSlice::new(&payload)])?)?,
         };
         self.core.appended(durability);
+        if let Some(began) = began {
+            self.core.counters.appended(began.elapsed());
+        }
         Ok(Ticket::new(self, place, durability))
     }
 

@@ -13,7 +13,7 @@ use stratalog_base::{Error, Result};
 use crate::Position;
 use crate::core::Core;
 use crate::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, frame_bytes};
-use crate::segment::{HEADER_BYTES, Header, file_name};
+use crate::segment::{HEADER_BYTES, Header, UNLINKED, file_name};
 use crate::stats::Cause;
 
 /// What is read at once; a longer record is read whole.
@@ -45,8 +45,8 @@ struct Source {
     file: Arc<dyn File>,
     path: PathBuf,
     header: Header,
-    /// Where it ends, if it is sealed.
-    end: Option<Position>,
+    /// Up to where it was known to be written, and to hold what lies there, when that was last asked.
+    end: Position,
     /// Its bytes from `start` on.
     buffer: Vec<u8>,
     start: Position,
@@ -82,25 +82,7 @@ impl Reader {
     /// - [`Error::Io`]; the position stays the same.
     #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its buffer")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        loop {
-            let end = self.readable_end()?;
-            if self.next >= end {
-                return Ok(None);
-            }
-            let position = self.next;
-            let Some(source) = self.source_at(position, end)? else { continue };
-            source.fill(position, end)?;
-            let found = source.frame(position)?;
-            let kind = found.kind;
-            self.next = found.end();
-            if kind == Kind::Record {
-                // Decoded once more: the borrow must start after the loop's last turn.
-                let source = self.source.as_ref().expect("just read");
-                let frame = source.frame(position)?;
-                let bytes = frame.record().map_err(|why| source.corrupt(position, why))?;
-                return Ok(Some(Record { position, bytes }));
-            }
-        }
+        if self.find_record()? { self.take_record().map(Some) } else { Ok(None) }
     }
 
     /// The next record; waits until there is one, or for so long, and returns `None` then.
@@ -109,7 +91,7 @@ impl Reader {
     /// As [`Reader::next`]; [`Error::Closed`] or [`Error::Poisoned`] if no more will come.
     pub fn wait_next(&mut self, limit: Option<Duration>) -> Result<Option<Record<'_>>> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        while self.next >= self.readable_end()? {
+        while !self.find_record()? {
             let target = self.next + 1;
             let come = match self.durable_only {
                 true => self.core.durable.follow(target, deadline)?,
@@ -118,25 +100,35 @@ impl Reader {
             if !come {
                 return Ok(None);
             }
-            self.skip_what_is_no_record()?;
         }
-        self.next()
+        self.take_record().map(Some)
     }
 
-    /// Passes marks and skips, so that waiting starts at the end.
-    fn skip_what_is_no_record(&mut self) -> Result<()> {
-        let end = self.readable_end()?;
-        while self.next < end {
+    /// Passes what is no record, marks and skips; whether a record is there, in the buffer.
+    fn find_record(&mut self) -> Result<bool> {
+        loop {
+            let end = self.readable_end()?;
             let position = self.next;
+            if position >= end {
+                return Ok(false);
+            }
             let Some(source) = self.source_at(position, end)? else { continue };
             source.fill(position, end)?;
-            let frame = source.frame(position)?;
-            if frame.kind == Kind::Record {
-                break;
+            if source.is_record(position) {
+                return Ok(true);
             }
-            self.next = frame.end();
+            self.next = source.frame(position)?.end();
         }
-        Ok(())
+    }
+
+    /// The record that was found.
+    fn take_record(&mut self) -> Result<Record<'_>> {
+        let position = self.next;
+        let source = self.source.as_ref().expect("a record was found there");
+        let frame = source.frame(position)?;
+        let bytes = frame.record().map_err(|why| source.corrupt(position, why))?;
+        self.next = frame.end();
+        Ok(Record { position, bytes })
     }
 
     fn readable_end(&self) -> Result<Position> {
@@ -152,29 +144,29 @@ impl Reader {
 
     /// The segment that holds the position `next`; `None` if that was moved over a gap to the next one.
     fn source_at(&mut self, next: Position, written: Position) -> Result<Option<&mut Source>> {
-        let fits = |source: &Source| match source.end {
-            Some(end) => source.header.link.base <= next && next < end,
-            // What was active may have been sealed since.
-            None => source.header.link.base <= next && next < written,
-        };
-        let (index, end) = self.core.files.locate(next);
-        if !self.source.as_ref().is_some_and(|it| fits(it) && it.header.id.index == index) {
-            let source = self.open(index, end)?;
-            let link = source.header.link;
-            let resumes = self.source.is_some() || link.previous.is_none_or(|it| it.end <= next);
-            self.source = Some(source);
-            if link.base > next {
-                if !resumes {
+        // What is in the buffer was in that segment when it was read.
+        if !self.source.as_ref().is_some_and(|source| source.holds(next)) {
+            let (index, end) = self.core.files.locate(next);
+            let is_open = self.source.as_ref().is_some_and(|it| it.header.id.index == index);
+            if !is_open {
+                let source = self.open(index, end)?;
+                let link = source.header.link;
+                let resumes =
+                    self.source.is_some() || link.previous.is_none_or(|it| it.end <= next);
+                self.source = Some(source);
+                if link.base > next && !resumes {
                     let what = format!("records before position {} were removed", link.base);
                     return Err(Error::InvalidArgument(what));
                 }
-                self.next = link.base;
+            }
+            let source = self.source.as_mut().expect("just opened");
+            source.end = end.unwrap_or(written);
+            if source.header.link.base > next {
+                self.next = source.header.link.base;
                 return Ok(None);
             }
         }
-        let source = self.source.as_mut().expect("just opened");
-        source.end = end;
-        Ok(Some(source))
+        Ok(self.source.as_mut())
     }
 
     fn open(&self, index: u64, end: Option<Position>) -> Result<Source> {
@@ -184,9 +176,10 @@ impl Reader {
         let read = file.read_at(&mut start, 0)?;
         let (id, link) = Header::decode(&start[..read], &path)?;
         let Some(link) = link else {
-            return Err(Error::corrupt(&path, HEADER_BYTES as u64 / 2, "segment link mismatch"));
+            return Err(Error::corrupt(&path, HEADER_BYTES as u64 / 2, UNLINKED));
         };
         let (header, start) = (Header { id, link }, link.base);
+        let end = end.unwrap_or(start);
         Ok(Source { file, path, header, end, buffer: Vec::new(), start })
     }
 }
@@ -196,21 +189,29 @@ impl Source {
         Error::corrupt(&self.path, self.header.offset(position), what)
     }
 
+    /// Bytes of the frame at `position`, if its head is in the buffer.
+    fn frame_bytes(&self, position: Position) -> Option<u64> {
+        let at = position.checked_sub(self.start)? as usize;
+        let head = self.buffer.get(at..at + FRAME_HEADER_BYTES)?.first_chunk::<4>()?;
+        Some(frame_bytes(u32::from_le_bytes(*head) as usize))
+    }
+
+    /// Whether the whole frame at `position` is in the buffer.
+    fn holds(&self, position: Position) -> bool {
+        let buffered = self.start + self.buffer.len() as u64;
+        self.frame_bytes(position).is_some_and(|bytes| position + bytes <= buffered)
+    }
+
+    /// Whether the frame at `position`, which is in the buffer, says that it is a record.
+    fn is_record(&self, position: Position) -> bool {
+        self.buffer[(position - self.start) as usize + 4] == Kind::Record as u8
+    }
+
     /// Makes sure that the frame at `position`, which ends at or below `end`, is in the buffer.
     fn fill(&mut self, position: Position, end: Position) -> Result<()> {
-        let end = self.end.map_or(end, |own| own.min(end));
-        let mut wanted = FRAME_HEADER_BYTES as u64;
-        loop {
-            let buffered = self.start + self.buffer.len() as u64;
-            if self.start <= position && position + wanted <= buffered {
-                let at = (position - self.start) as usize;
-                let head = self.buffer[at..].first_chunk::<4>().expect("a header");
-                let bytes = frame_bytes(u32::from_le_bytes(*head) as usize);
-                if bytes <= wanted || position + bytes <= buffered {
-                    return Ok(());
-                }
-                wanted = bytes;
-            }
+        let end = self.end.min(end);
+        while !self.holds(position) {
+            let wanted = self.frame_bytes(position).unwrap_or(FRAME_HEADER_BYTES as u64);
             if position + wanted > end {
                 return Err(self.corrupt(position, "a frame reaches beyond what was written"));
             }
@@ -223,6 +224,7 @@ impl Source {
                 return Err(self.corrupt(position, "the file ends before what was written"));
             }
         }
+        Ok(())
     }
 
     fn frame(&self, position: Position) -> Result<Frame<'_>> {

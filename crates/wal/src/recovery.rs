@@ -34,7 +34,9 @@ pub use crate::recovered::{
 };
 use crate::ring_file::{self, RingImage};
 use crate::scan::{AtBad, Ending, Gap, Scan, scan_segment};
-use crate::segment::{HEADER_BYTES, Header, Identity, Link, Previous, file_name, parse_name};
+use crate::segment::{
+    HEADER_BYTES, Header, Identity, Link, Previous, UNLINKED, file_name, parse_name,
+};
 use crate::start_file::{self, Start};
 
 mod judge;
@@ -157,9 +159,6 @@ pub(crate) fn read_log(
     }
     Ok(recovery.finish(&chain))
 }
-
-/// What is wrong with a segment whose link is not valid, though it was begun.
-const UNLINKED: &str = "segment link mismatch";
 
 struct Recovery<'a> {
     fs: &'a dyn Fs,

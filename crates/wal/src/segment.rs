@@ -48,6 +48,8 @@ use crate::frame::{ALIGNMENT, StreamId};
 const HALF_BYTES: usize = 64;
 /// Bytes before the first frame.
 pub const HEADER_BYTES: usize = 2 * HALF_BYTES;
+/// What is wrong with a segment whose link is not valid, though it was begun.
+pub const UNLINKED: &str = "segment link mismatch";
 const MAGIC: &[u8; 8] = b"STRATWAL";
 const VERSION: u32 = 1;
 

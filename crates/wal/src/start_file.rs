@@ -87,11 +87,15 @@ impl Start {
         }
     }
 
-    /// Puts it in the place of an older one; durable on return.
+    /// Puts it in the place of a lower one; durable on return. A higher one stays: a power cut may have
+    /// brought back some of the segments that were removed for that, and not all.
     ///
     /// # Errors
-    /// If the system refuses; then the older one is in force or this one.
-    pub fn write(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+    /// As [`Start::read`], or if the system refuses; then the older one is in force or this one.
+    pub fn raise(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        if Start::read(fs, dir)?.is_some_and(|old| old.position >= self.position) {
+            return fs.sync_dir(dir); // The one that put it there may have failed in that.
+        }
         let unready = dir.join(UNREADY_NAME);
         match fs.remove(&unready) {
             Err(error) if !error.is_not_found() => return Err(error),

@@ -7,6 +7,7 @@
 //! - STATS-1: each batch is counted under one cause, and is one write: the batches of all causes
 //!   together are the writes, their records and bytes what was written.
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -319,7 +320,7 @@ impl Counters {
         self.wait_latency.record(took);
     }
 
-    /// An append took so long. For a sample of them, which the caller draws.
+    /// An append took so long. For those that [`is_sampled`] draws.
     pub fn appended(&self, took: Duration) {
         self.append_latency.record(took);
     }
@@ -356,6 +357,17 @@ impl Counters {
             ..LogStats::default()
         }
     }
+}
+
+/// One append in so many is timed, for two looks at the clock would be a good part of its cost.
+const SAMPLE_EVERY: u32 = 64;
+
+/// Whether this append of this thread is to be timed.
+#[inline]
+pub fn is_sampled() -> bool {
+    thread_local!(static APPENDS: Cell<u32> = const { Cell::new(0) });
+    let count = APPENDS.with(|count| count.replace(count.get().wrapping_add(1)));
+    count.is_multiple_of(SAMPLE_EVERY)
 }
 
 #[cfg(all(test, not(loom)))]

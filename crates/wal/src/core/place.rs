@@ -10,7 +10,7 @@ use super::{Core, RingFront};
 use crate::alarm::Urgency;
 use crate::frame::{Draft, Kind, PROMISE_BYTES};
 use crate::options::{Backend, Overflow};
-use crate::queue::Refused;
+use crate::queue::{Queue, Refused};
 use crate::ring::Reservation;
 use crate::stats::{Cause, OverflowOutcome};
 use crate::{Place, Position};
@@ -32,7 +32,7 @@ impl Core {
     pub fn place_all(&self, drafts: &[Draft<'_>], positions: &mut Vec<Position>) -> Result<Place> {
         let mut enter = || match self.ring() {
             Some(front) => self.enter_ring(front, drafts, positions),
-            None => self.queue.lock().push_all(drafts, positions),
+            None => self.enter_queue(|queue| queue.push_all(drafts, positions)),
         };
         match enter() {
             Ok(place) => Ok(place),
@@ -49,7 +49,7 @@ impl Core {
     #[inline]
     fn enter(&self, draft: &Draft<'_>) -> Result<Place, Refused> {
         let Some(front) = self.ring() else {
-            return self.queue.lock().push(draft, self.durable.reached());
+            return self.enter_queue(|queue| queue.push(draft, self.durable.reached()));
         };
         let bytes = draft.frame_bytes();
         if self.mark_due.load(Ordering::Relaxed) > 0 && bytes <= front.ring.capacity() / 4 {
@@ -64,6 +64,22 @@ impl Core {
             self.after_publish(front, end);
         }
         Ok(Place { start: position, position, end })
+    }
+
+    /// Lets a frame into the queue, and the write thread know of a full batch.
+    #[inline]
+    fn enter_queue(
+        &self,
+        push: impl FnOnce(&mut Queue) -> Result<Place, Refused>,
+    ) -> Result<Place, Refused> {
+        let (place, waiting) = {
+            let mut queue = self.queue.lock();
+            (push(&mut queue)?, queue.waiting())
+        };
+        if waiting >= self.options.batch_records && self.backend() == Backend::SyncThread {
+            self.write_alarm.raise(Urgency::Now);
+        }
+        Ok(place)
     }
 
     #[inline]

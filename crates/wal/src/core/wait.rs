@@ -5,25 +5,63 @@ use stratalog_base::sync::{Instant, Ordering, fence};
 use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront, Writer};
-use crate::alarm::Urgency;
+use crate::alarm::{Alarm, Urgency};
 use crate::options::Backend;
 use crate::stats::Cause;
 use crate::{Callback, Durability, Position};
 
 impl Core {
-    /// Returns once all below `end` survives the death of the process, or `false` at the deadline.
+    /// Returns once all below `end` is as `durability` says, or `false` at the deadline.
     #[inline]
+    pub fn wait(
+        &self,
+        end: Position,
+        durability: Durability,
+        deadline: Option<Instant>,
+    ) -> Result<bool> {
+        let syncs = match durability {
+            Durability::None => return Ok(true),
+            Durability::Process => false,
+            // Nobody else would sync it.
+            Durability::Interval => !self.threads.sync.is_running(),
+            Durability::Sync => true,
+        };
+        let is_done = if syncs { self.durable.reached() >= end } else { self.is_logged(end)? };
+        if is_done { Ok(true) } else { self.wait_slowly(end, syncs, deadline) }
+    }
+
+    #[cold]
+    fn wait_slowly(&self, end: Position, syncs: bool, deadline: Option<Instant>) -> Result<bool> {
+        self.check_reserved(end)?;
+        let began = Instant::now();
+        let is_done =
+            if syncs { self.durable_to(end, deadline) } else { self.log_to(end, deadline) };
+        self.counters.waited(began.elapsed());
+        is_done
+    }
+
+    /// Nobody could ever get to a place that nobody has.
+    fn check_reserved(&self, end: Position) -> Result<()> {
+        if end <= self.reserved() {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument(format!("position {end} is not reserved")))
+    }
+
+    /// Whether all below `end` survives the death of the process.
+    #[inline]
+    fn is_logged(&self, end: Position) -> Result<bool> {
+        let Some(front) = self.ring().filter(|front| front.mapped) else {
+            return Ok(self.written.reached() >= end);
+        };
+        self.check_poison()?; // LOG-3
+        Ok(self.published.reached() >= end || front.ring.advance() >= end)
+    }
+
+    /// Returns once all below `end` survives the death of the process, or `false` at the deadline.
     pub fn log_to(&self, end: Position, deadline: Option<Instant>) -> Result<bool> {
         match self.ring().filter(|front| front.mapped) {
-            Some(front) => {
-                if self.poisoned.load(Ordering::Acquire) {
-                    return self.check().map(|()| true); // LOG-3
-                }
-                if self.published.reached() >= end || front.ring.advance() >= end {
-                    return Ok(true);
-                }
-                self.wait_published(front, end, deadline)
-            }
+            Some(front) => self.wait_published(front, end, deadline),
             None => self.write_to(end, deadline, Cause::Waiter),
         }
     }
@@ -97,6 +135,9 @@ impl Core {
     /// Calls `then` when all below `end` is as `durability` says, and sees to it that a thread works
     /// towards that.
     pub fn when(&self, end: Position, durability: Durability, then: Callback) {
+        if let Err(error) = self.check_reserved(end) {
+            return then(Err(error));
+        }
         match durability {
             Durability::None => then(Ok(())),
             _ if !self.threads.sync.is_running() || !self.threads.write.is_running() => {
@@ -129,23 +170,20 @@ impl Core {
         (self.written.reached() < target && self.check_poison().is_ok()).then_some(target)
     }
 
-    /// Lets the threads know of an append. One of class `Sync` is driven by who waits for it.
+    /// Lets the threads know of an append. One of class `Sync` is driven by who waits for it; and the
+    /// queue or ring has told of a full batch already.
     #[inline]
     pub fn appended(&self, durability: Durability) {
+        let backend = self.backend();
+        let raise = |alarm: &Alarm| match backend {
+            Backend::LockFree => alarm.raise_after_fence(Urgency::Soon), // That in `after_publish`.
+            _ => alarm.raise(Urgency::Soon),
+        };
         if durability == Durability::Interval {
-            self.sync_alarm.raise(Urgency::Soon);
+            raise(&self.sync_alarm);
         }
-        if durability == Durability::Sync {
-            return;
-        }
-        match self.backend() {
-            Backend::Sync => {}
-            Backend::SyncThread => {
-                let full = self.queue.lock().waiting() >= self.options.batch_records;
-                self.write_alarm.raise(if full { Urgency::Now } else { Urgency::Soon });
-            }
-            // The fence is in `after_publish`.
-            Backend::LockFree => self.write_alarm.raise_after_fence(Urgency::Soon),
+        if durability != Durability::Sync && backend != Backend::Sync {
+            raise(&self.write_alarm);
         }
     }
 
@@ -159,30 +197,6 @@ impl Core {
             None => self.queue.lock().waiting() >= self.options.batch_records,
         };
         if full { Cause::Full } else { Cause::Age }
-    }
-
-    /// Returns once all below `end` is as `durability` says, or `false` at the deadline.
-    #[inline]
-    pub fn wait(
-        &self,
-        end: Position,
-        durability: Durability,
-        deadline: Option<Instant>,
-    ) -> Result<bool> {
-        match durability {
-            Durability::None => Ok(true),
-            Durability::Process => self.log_to(end, deadline),
-            Durability::Interval if self.threads.sync.is_running() => self.log_to(end, deadline),
-            // Nobody else would sync it.
-            Durability::Interval => self.durable_to(end, deadline),
-            Durability::Sync => {
-                if end > self.durable.reached() && end > self.reserved() {
-                    let what = format!("position {end} is not reserved");
-                    return Err(Error::InvalidArgument(what));
-                }
-                self.durable_to(end, deadline)
-            }
-        }
     }
 
     /// Removes the segments that lie wholly below `position`, never the one being written.

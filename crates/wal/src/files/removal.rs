@@ -44,10 +44,11 @@ impl Files {
             state.obsolete(position).map(|it| it.end).max()
         };
         let Some(start) = start else { return Ok(()) };
-        Start { log_id: self.log_id, position: start }.write(&*self.fs, &self.dir)?;
+        Start { log_id: self.log_id, position: start }.raise(&*self.fs, &self.dir)?;
         let mut removed = false;
         let outcome = loop {
-            let oldest = self.state.lock().obsolete(position).min_by_key(|it| it.index);
+            // Not those that have become obsolete meanwhile: the start does not cover them.
+            let oldest = self.state.lock().obsolete(start).min_by_key(|it| it.index);
             let Some(oldest) = oldest else { break Ok(()) };
             if let Err(error) = self.remove(oldest.index) {
                 break Err(error);

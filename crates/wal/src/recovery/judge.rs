@@ -3,12 +3,12 @@
 use stratalog_base::fs::read_all;
 use stratalog_base::{Error, Result};
 
-use super::{Recovery, UNLINKED};
+use super::Recovery;
 use crate::Position;
 use crate::frame::ALIGNMENT;
 use crate::recovered::{Dropped, RecoveryMode};
 use crate::scan::{Ending, Scan, greatest_promise};
-use crate::segment::{HEADER_BYTES, Header, Identity, Link};
+use crate::segment::{HEADER_BYTES, Header, Identity, Link, UNLINKED};
 
 impl Recovery<'_> {
     /// Decides what the end of a segment means, which `later` ones follow: whether the log goes on.

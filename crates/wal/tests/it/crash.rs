@@ -37,6 +37,10 @@ struct History {
     mix: [u64; 3],
     /// All appends, in order; the last one may have failed.
     tried: Vec<Vec<u8>>,
+    /// Their positions, as far as they got one.
+    positions: Vec<Position>,
+    /// How many of the first ones may be gone with removed segments.
+    removable_count: usize,
     /// How many of them the next recovery owes.
     acked_count: usize,
     /// The same if the power is cut.
@@ -61,6 +65,8 @@ impl History {
             options,
             mix,
             tried: Vec::new(),
+            positions: Vec::new(),
+            removable_count: 0,
             acked_count: 0,
             durable_count: 0,
             tables: Vec::new(),
@@ -74,8 +80,12 @@ impl History {
         let (records, found) = read_from(fs, self.flushed, mode)?;
         assert_eq!(read_from(fs, self.flushed, mode)?, (records.clone(), found.clone()), "R5");
 
-        let records = records.into_iter().map(|(_, record)| record);
-        let recovered: Vec<_> = self.tables.iter().cloned().chain(records).collect();
+        let (positions, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        // What truncation took counts as recovered: it is not missed, and may come back as long as the
+        // truncation has not returned.
+        let gone_count = self.gone_count(positions.first().copied());
+        let before = self.tables.iter().chain(&self.tried[..gone_count]).cloned();
+        let recovered: Vec<_> = before.chain(records).collect();
         assert!(self.tried.starts_with(&recovered), "a prefix of history");
         let owed_count = self.acked_count;
         assert!(recovered.len() >= owed_count, "{} of {owed_count} records", recovered.len());
@@ -93,7 +103,34 @@ impl History {
         self.acked_count = recovered.len();
         self.durable_count = recovered.len();
         self.tried = recovered;
+        if self.keep == Keep::InLog {
+            self.positions.truncate(gone_count);
+            self.positions.extend(positions);
+            self.removable_count = self.removable_count.min(self.positions.len());
+        }
         Ok(log)
+    }
+
+    /// How many of the first records were truncated, if the first one found is at `first`.
+    fn gone_count(&mut self, first: Option<Position>) -> usize {
+        if first.is_none() && self.acked_count <= self.removable_count {
+            // Truncated, or never durable: nothing of them comes back, and positions begin anew.
+            (self.acked_count, self.durable_count, self.removable_count) = (0, 0, 0);
+        }
+        let below = |first| self.positions.iter().take_while(|at| **at < first).count();
+        let gone_count = first.map_or(0, below);
+        assert!(gone_count <= self.removable_count, "only what was truncated may be gone");
+        gone_count
+    }
+
+    /// Truncates somewhere, in a log that holds all records itself.
+    fn truncate(&mut self, log: &Log, rng: &mut SimRng) -> Result<()> {
+        if self.keep != Keep::InLog || self.positions.is_empty() {
+            return Ok(());
+        }
+        let count = rng.below(self.positions.len() as u64) as usize;
+        self.removable_count = self.removable_count.max(count);
+        log.truncate_before(self.positions[count])
     }
 
     fn work(&mut self, fs: &SimFs, log: &Log, rng: &mut SimRng) -> Result<()> {
@@ -102,6 +139,9 @@ impl History {
                 log.sync()?;
                 self.durable_count = self.tried.len();
                 self.acked_count = self.tried.len();
+            }
+            if rng.chance(1, 16) {
+                self.truncate(log, rng)?;
             }
             self.append(fs, log, rng)?;
         }
@@ -132,6 +172,9 @@ impl History {
         }
         self.tried.push(record.clone());
         let ticket = log.append(&[std::io::IoSlice::new(&record)], class)?;
+        if self.keep == Keep::InLog {
+            self.positions.push(ticket.position());
+        }
         if rng.chance(3, 4) {
             ticket.wait()?;
             if fs.power_is_off() {

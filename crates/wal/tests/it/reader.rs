@@ -44,6 +44,23 @@ fn a_reader_passes_marks_skips_and_segments() {
     }
 }
 
+/// A reservation at the end of the log was taken for something to read: waiting was over at once.
+#[test]
+fn a_reader_waits_behind_what_is_no_record() {
+    for options in all_options(1000) {
+        let log = Arc::new(create(&SimFs::new(), options));
+        let mut reader = log.reader(0).unwrap();
+        log.reserve(100).unwrap();
+        log.sync().unwrap();
+        let (writer, class) = (log.clone(), Durability::Sync);
+        let body = move || _ = append(&*writer, b"late", class).unwrap();
+        let writer = spawn("writer", body).unwrap();
+        let record = reader.wait_next(None).unwrap().expect("there is no limit");
+        assert_eq!(*record.bytes, *b"late");
+        writer.join().unwrap();
+    }
+}
+
 #[test]
 fn a_reader_follows_a_writer_until_the_log_is_closed() {
     for options in all_options(1000) {

@@ -36,6 +36,9 @@ fn numbers_add_up() {
         let bytes = batches.iter().map(|it| it.bytes).sum::<u64>();
         assert_eq!(bytes, log.watermarks().reserved - stratalog_wal::FIRST_POSITION);
         assert_eq!(stats.segments, 1);
+        // One append in 64 of a thread is timed, and each wait that was not over at once.
+        assert!((1..=2).contains(&stats.append_latency.count), "{}", stats.append_latency);
+        assert!((5..=106).contains(&stats.wait_latency.count), "{}", stats.wait_latency);
         assert!(stats.failed.is_none());
     }
 }

@@ -112,3 +112,20 @@ fn a_callback_is_called_once_also_if_the_log_is_dropped_or_fails() {
         assert_eq!(heard.lock().len(), 1);
     }
 }
+
+/// Waiting for such a place without a sync wrote nothing, again and again, for ever.
+#[test]
+fn a_place_that_nobody_has_is_not_waited_for() {
+    for options in all_options(1000) {
+        let log = create(&SimFs::new(), options);
+        let end = append(&log, b"the last", Durability::Process).unwrap().end;
+        for class in [Durability::Process, Durability::Interval, Durability::Sync] {
+            let outcome = log.wait(end + 8, class, None);
+            assert!(matches!(outcome, Err(Error::InvalidArgument(_))), "{class:?}: {outcome:?}");
+            let told = Arc::new(Mutex::new(None));
+            let teller = told.clone();
+            log.when(end + 8, class, Box::new(move |outcome| *teller.lock() = Some(outcome)));
+            assert!(matches!(*told.lock(), Some(Err(Error::InvalidArgument(_)))), "{class:?}");
+        }
+    }
+}
