@@ -24,7 +24,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stratalog_base::fs::{File, Fs, read_all};
+use stratalog_base::fs::{File, Fs, read_all_into};
 use stratalog_base::{Error, Result};
 
 use crate::Position;
@@ -151,7 +151,9 @@ pub(crate) fn read_log(
         recovery.tolerate(Error::corrupt(&dir.join(start_file::NAME), 0, what), 0)?;
     }
     let whole = recovery.replay(&mut chain, on_progress, on_frame)? || recovery.salvages();
-    if whole || chain.is_empty() {
+    // After the close mark nothing was begun, so there is nothing to look for.
+    let closed = recovery.found.clean_close && recovery.hanging.is_empty();
+    if whole && !closed || chain.is_empty() {
         recovery.check_unbegun(chain.last())?;
     }
     if let Some(newest) = chain.last().filter(|_| whole && !recovery.found.clean_close) {
@@ -282,10 +284,10 @@ impl Recovery<'_> {
     ) -> Result<bool> {
         let mut progress =
             Progress { segments: 0, segments_total: chain.len(), bytes: 0, records: 0 };
-        let mut whole = true;
+        let (mut whole, mut bytes) = (true, Vec::new());
         while let Some(header) = chain.get(progress.segments).copied() {
             progress.segments += 1;
-            let bytes = read_all(&*self.open(header.id.index)?)?;
+            read_all_into(&*self.open(header.id.index)?, &mut bytes)?;
             let scan = self.scan(&header, chain.get(progress.segments), &bytes, on_frame)?;
             let goes_on = self.judge(&header, &scan, &chain[progress.segments..], &mut whole)?;
             progress.bytes += bytes.len() as u64;
