@@ -10,6 +10,8 @@
 //! - FILES-3: indices are given out once, and each segment has a higher one than the one before.
 //! - FILES-4: a segment goes only if the link of a newer one is durable, so a power cut always leaves
 //!   one that tells whose log it is and where it begins.
+//! - FILES-5: beyond what was filled ahead a file is written only while there is no spare: a sync of
+//!   bytes that were never written before costs one and a half times as much.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,10 +34,9 @@ use crate::{Position, ring_file};
 
 mod removal;
 
-/// Bytes allocated for the first segment of a session before anything is known of its load.
-const FIRST_ALLOCATION_BYTES: u64 = 64 << 10;
-/// Bytes by which it is extended ahead of need, at most.
-const MAX_ALLOCATION_BYTES: u64 = 8 << 20;
+/// Bytes of zeros that the first segment of a session gets, at most a quarter of a segment: few,
+/// because opening waits for them.
+const FIRST_FILL_BYTES: u64 = 1 << 20;
 /// After a failed step the next is tried when so many bytes more are in use.
 const RETRY_BYTES: u64 = 8 << 20;
 /// Retired files that are kept to be recycled, besides the spare.
@@ -58,6 +59,8 @@ pub struct Files {
     active_bytes: AtomicU64,
     /// How many these must be for the background step to have something to do.
     next_step_at: AtomicU64,
+    /// How many they may be before the next segment is begun (FILES-5).
+    limit: AtomicU64,
     state: Mutex<State>,
     /// Held by whoever removes segments.
     removal: Mutex<()>,
@@ -71,8 +74,8 @@ struct State {
     is_linked: bool,
     /// The newest segment whose link is known to be durable (FILES-4).
     linked_index: u64,
-    /// Bytes of it that have space.
-    allocated: u64,
+    /// Bytes of it that were written before it was begun.
+    filled: u64,
     /// Sealed, oldest first, not known to be durable (FILES-1).
     unsynced: Vec<Arc<dyn File>>,
     /// Not written any more, until they are removed, oldest first.
@@ -121,8 +124,8 @@ impl Files {
             }
         }
         let ahead = options.segments_ahead;
-        let allocated = if ahead { FIRST_ALLOCATION_BYTES.min(options.segment_bytes) } else { 0 };
-        let segment = Segment::first(&*fs, dir, header, frames, allocated)?;
+        let filled = if ahead { FIRST_FILL_BYTES.min(options.segment_bytes / 4) } else { 0 };
+        let segment = Segment::first(&*fs, dir, header, frames, filled)?;
         if names.iter().any(|name| name == ring_file::NAME) {
             // What it held is durable by now. A damaged one would be an error to every recovery.
             fs.remove(&dir.join(ring_file::NAME))?;
@@ -134,7 +137,7 @@ impl Files {
             active_index: header.id.index,
             is_linked: true,
             linked_index: header.id.index,
-            allocated,
+            filled,
             unsynced: Vec::new(),
             older: older
                 .iter()
@@ -156,7 +159,8 @@ impl Files {
             retention: options.retention,
             archive: options.archive.clone(),
             active_bytes: AtomicU64::new(segment.len()),
-            next_step_at: AtomicU64::new(if ahead { allocated / 2 } else { u64::MAX }),
+            next_step_at: AtomicU64::new(if ahead { filled / 4 } else { u64::MAX }),
+            limit: AtomicU64::new(options.segment_bytes),
             state: Mutex::new(state),
             removal: Mutex::new(()),
         };
@@ -192,9 +196,9 @@ impl Files {
         let index = old.header.id.index;
         // One whose making took so long that another was made meanwhile comes too late (FILES-3).
         let spare = self.state.lock().spare.take_if(|spare| spare.id.index > index);
-        let spare = match spare {
-            Some(spare) => spare,
-            None => Spare::create(&*self.fs, &self.dir, self.next_identity(true), 0)?,
+        let (spare, filled) = match spare {
+            Some(spare) => (spare, self.segment_bytes),
+            None => (Spare::create(&*self.fs, &self.dir, self.next_identity(true), 0)?, 0),
         };
         old.seal(durable, spare.id.index)?;
         let end = old.end;
@@ -208,15 +212,21 @@ impl Files {
             state.older.push(Sealed { segment: SegmentEnd { index, end }, since: now });
             state.active_index = spare.id.index;
             state.is_linked = false;
-            state.allocated = self.segment_bytes;
             state.begun = now;
-        }
-        if self.ahead {
-            self.next_step_at.store(self.segment_bytes / 4, Ordering::Relaxed);
+            self.fill_is(&mut state, filled);
         }
         let segment = Segment::begin(spare, link)?;
         self.state.lock().is_linked = true;
         Ok(segment)
+    }
+
+    /// Notes how much of a new active file was filled ahead.
+    fn fill_is(&self, state: &mut State, filled: u64) {
+        state.filled = filled;
+        self.limit.store(self.segment_bytes, Ordering::Relaxed);
+        if self.ahead {
+            self.next_step_at.store(filled / 4, Ordering::Relaxed);
+        }
     }
 
     fn next_identity(&self, is_ahead: bool) -> Identity {
@@ -260,8 +270,13 @@ impl Files {
         len >= self.next_step_at.load(Ordering::Relaxed)
     }
 
-    /// The background step: extends the active file ahead of need, and makes a spare once the active
-    /// segment is a quarter full.
+    /// Whether the active file should take no more than `len` bytes: the next segment is due.
+    #[inline]
+    pub fn is_beyond_limit(&self, len: u64) -> bool {
+        len > self.limit.load(Ordering::Relaxed)
+    }
+
+    /// The background step: makes a spare once a quarter of what was filled of the active file is used.
     ///
     /// # Errors
     /// If the system refuses: the log goes on without, and tries again later.
@@ -271,43 +286,19 @@ impl Files {
             return Ok(());
         }
         self.next_step_at.store(u64::MAX, Ordering::Relaxed);
-        let made = self.extend(len).and_then(|()| self.make_spare(len));
-        let next = match &made {
-            Ok(()) => self.next_step(),
-            Err(_) => len.saturating_add(RETRY_BYTES),
-        };
-        // A rotation in the meantime has set it for the next segment.
-        _ = self.next_step_at.compare_exchange(
-            u64::MAX,
-            next,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let made = self.make_spare();
+        if made.is_err() {
+            // A rotation in the meantime has set it for the next segment.
+            let retry = len.saturating_add(RETRY_BYTES);
+            let (new, order) = (retry, Ordering::Relaxed);
+            _ = self.next_step_at.compare_exchange(u64::MAX, new, order, order);
+        }
         made
     }
 
-    fn extend(&self, len: u64) -> Result<()> {
-        let (active, allocated) = {
-            let state = self.state.lock();
-            (state.active.clone(), state.allocated)
-        };
-        if allocated >= self.segment_bytes || len < allocated / 2 {
-            return Ok(());
-        }
-        let used = allocated.max(len);
-        let more = used.clamp(FIRST_ALLOCATION_BYTES, MAX_ALLOCATION_BYTES);
-        let target = (used + more).min(self.segment_bytes);
-        active.allocate(target)?;
-        let mut state = self.state.lock();
-        if Arc::ptr_eq(&state.active, &active) {
-            state.allocated = target;
-        }
-        Ok(())
-    }
-
-    fn make_spare(&self, len: u64) -> Result<()> {
+    fn make_spare(&self) -> Result<()> {
         self.retire_late_spare()?;
-        if len < self.segment_bytes / 4 || self.state.lock().spare.is_some() {
+        if self.state.lock().spare.is_some() {
             return Ok(());
         }
         let id = self.next_identity(true);
@@ -316,7 +307,11 @@ impl Files {
             Some(retired) => Spare::recycle(&*self.fs, &self.dir, id, retired)?,
             None => Spare::create(&*self.fs, &self.dir, id, self.segment_bytes)?,
         };
-        self.state.lock().spare = Some(spare);
+        let mut state = self.state.lock();
+        if spare.id.index > state.active_index {
+            self.limit.store(state.filled, Ordering::Relaxed); // FILES-5
+        }
+        state.spare = Some(spare);
         Ok(())
     }
 
@@ -331,14 +326,6 @@ impl Files {
             .rename(&self.dir.join(file_name(id.index)), &self.dir.join(retired_name(id.index)))?;
         self.state.lock().retired.push(id.index);
         Ok(())
-    }
-
-    fn next_step(&self) -> u64 {
-        let state = self.state.lock();
-        let extension =
-            if state.allocated < self.segment_bytes { state.allocated / 2 } else { u64::MAX };
-        let spare = if state.spare.is_none() { self.segment_bytes / 4 } else { u64::MAX };
-        extension.min(spare)
     }
 
     /// Begins fresh segments after a failure: one that holds what is carried and the `unwritten` frames
@@ -370,8 +357,8 @@ impl Files {
         state.active_index = segment.header.id.index;
         (state.is_linked, state.linked_index) = (true, state.active_index);
         state.unsynced.clear();
-        state.allocated = self.segment_bytes;
         state.begun = now;
+        self.fill_is(&mut state, 0);
         Ok(segment)
     }
 

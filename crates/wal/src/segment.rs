@@ -280,15 +280,8 @@ impl Spare {
     /// # Errors
     /// If the system refuses; then a leftover may exist.
     pub fn create(fs: &dyn Fs, dir: &Path, id: Identity, len: u64) -> Result<Spare> {
-        const STEP_BYTES: usize = 1 << 20;
         let file = fs.create(&dir.join(unready_name(id.index)))?;
-        let zeros = vec![0; STEP_BYTES.min(len as usize)];
-        let mut at = HEADER_BYTES as u64;
-        while at < len {
-            let step = (len - at).min(STEP_BYTES as u64);
-            file.write_at(&zeros[..step as usize], at)?;
-            at += step;
-        }
+        fill(&*file, len)?;
         Spare::name(fs, dir, file, id, &id.encode(), true)
     }
 
@@ -307,6 +300,19 @@ impl Spare {
     }
 }
 
+/// Writes zeros behind where the header goes, up to `len`.
+fn fill(file: &dyn File, len: u64) -> Result<()> {
+    const STEP_BYTES: usize = 1 << 20;
+    let zeros = vec![0; STEP_BYTES.min(len as usize)];
+    let mut at = HEADER_BYTES as u64;
+    while at < len {
+        let step = (len - at).min(STEP_BYTES as u64);
+        file.write_at(&zeros[..step as usize], at)?;
+        at += step;
+    }
+    Ok(())
+}
+
 /// The segment that is being written.
 #[derive(Debug)]
 pub struct Segment {
@@ -321,7 +327,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Creates the first segment of a session, which starts with `frames` (SEG-2).
+    /// Creates the first segment of a session, which starts with `frames` (SEG-2) and is filled with
+    /// zeros up to `filled`.
     ///
     /// # Errors
     /// If the system refuses; then a leftover may exist.
@@ -330,12 +337,10 @@ impl Segment {
         dir: &Path,
         header: Header,
         frames: &[u8],
-        allocate: u64,
+        filled: u64,
     ) -> Result<Segment> {
         let file = fs.create(&dir.join(unready_name(header.id.index)))?;
-        if allocate > 0 {
-            file.allocate(allocate)?;
-        }
+        fill(&*file, filled)?;
         let start = [&header.encode(), frames].concat();
         let Spare { file, zeros, .. } = Spare::name(fs, dir, file, header.id, &start, true)?;
         Ok(Segment { file, header, end: header.link.base + frames.len() as u64, zeros })

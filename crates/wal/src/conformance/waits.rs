@@ -82,7 +82,7 @@ pub fn a_limit_ends_a_wait(subject: &dyn Subject) {
     let fs = SimFs::new();
     let log = opened(subject, &fs);
     let syncs = fs.syncs();
-    fs.inject(Fault::new(Op::Sync, FaultKind::Delay(SLOW)));
+    fs.inject(Fault::new(Op::Sync, FaultKind::Delay(SLOW)).for_ever());
     let syncing = log.clone();
     let leader = spawn("leader", move || {
         ok(append(&*syncing, b"first", Durability::Sync), "a slow sync succeeds");

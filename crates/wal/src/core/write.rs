@@ -184,8 +184,8 @@ impl Core {
 
     /// Makes sure that `bytes` more fit into the segment, or that it is empty.
     fn make_fit(&self, segment: &mut Segment, bytes: u64) -> Result<()> {
-        let fits = segment.len().saturating_add(bytes) <= self.options.segment_bytes;
-        if fits || segment.is_empty() { Ok(()) } else { self.rotate(segment) }
+        let full = self.files.is_beyond_limit(segment.len().saturating_add(bytes));
+        if !full || segment.is_empty() { Ok(()) } else { self.rotate(segment) }
     }
 
     /// Seals the segment and begins the next.
