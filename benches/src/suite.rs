@@ -12,6 +12,7 @@ use crate::subjects::OURS;
 
 mod compaction;
 mod kv;
+mod log_limits;
 mod memtable;
 mod origin;
 mod recovery;
@@ -29,6 +30,7 @@ pub const SUITES: &[&Suite] = &[
     &sync::SUITE,
     &origin::SUITE,
     &wal::SUITE,
+    &log_limits::SUITE,
     &memtable::SUITE,
     &sstable::SUITE,
     &compaction::SUITE,

@@ -20,13 +20,12 @@
 //! kernel gave to the process, for every map alike, about a byte of it the measurement's own;
 //! `counted` is the map's own count, if it keeps one.
 
-use std::fs;
-
 use crate::Outcome;
 use crate::check::Walk;
 use crate::data::{KEY_BYTES, Key, Values, key};
 use crate::draw::Rng;
 use crate::map::{self, BTREE, Map};
+use crate::meter::resident_bytes;
 use crate::plan::Plan;
 use crate::subjects::{opener, taking_part};
 use crate::suite::{Case, Cell, Suite};
@@ -174,12 +173,4 @@ fn seek(cell: &mut Cell, map: &dyn Map) -> Outcome<()> {
     })?;
     cell.steps.push(step);
     Ok(())
-}
-
-/// Memory of the process that is resident, exactly.
-fn resident_bytes() -> Outcome<u64> {
-    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.ok_or("the kernel does not say `Rss:`")? << 10)
 }

@@ -1,0 +1,163 @@
+//! The suite `log-limits`: what the log takes besides the time of an append, with each of its backends.
+//!
+//! | case | step | is | figure |
+//! |---|---|---|---|
+//! | `threads` | `50 k/s` | one thread appends 128 B, class `Process`, 50,000 due a second | processor time of the log's own threads, in per cent of a core |
+//! | `overload` | `flat out` | two threads append 1 KiB, class `Process`, as fast as they may, and do not wait; a write by the log takes as long as on a disk of 20 MB/s | memory beyond that before the step, in MiB |
+//! | `wake-up` | `1 thread` to `64 threads` | each appends 128 B, class `Sync`, and waits | microseconds from the return of the last sync to that of the wait |
+//!
+//! `overload` offers far more than ten times what the log can write: see the rates of the suite `wal`.
+//! What waits is bounded by the queue's 64 MiB and 10,000 records, or the ring's 8 MiB.
+//!
+//! `wake-up` takes the last sync for the one that was waited for. A wait that outlasts a whole further
+//! sync, about 100 µs, would so count as a short one; many waits that nearly do would show.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use stratalog_wal::{Backend, Durability, Log, LogOptions, Wal};
+
+use crate::Outcome;
+use crate::counting_fs::CountingFs;
+use crate::engine;
+use crate::measure::Measure;
+use crate::meter::{resident_bytes, threads_cpu_time};
+use crate::plan::Plan;
+use crate::record::Step;
+use crate::suite::{Case, Cell, Suite, threads_named};
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "log-limits",
+    about: "what the log takes besides: its threads, its memory, the way from a sync to who waits for it",
+    cases,
+    run,
+};
+
+const RECORD_BYTES: usize = 128;
+const PACE_PER_SECOND: f64 = 50_000.0;
+const OVERLOAD_RECORD_BYTES: usize = 1 << 10;
+const OVERLOAD_THREADS: usize = 2;
+const OVERLOAD_BYTES_PER_SECOND: f64 = 20e6;
+const WAITERS: [usize; 4] = [1, 2, 16, 64];
+
+fn cases(_: &Plan) -> Vec<Case> {
+    vec![
+        Case::of_ours(THREADS, "128 B, `Process`, one thread, 50,000 due a second"),
+        Case::of_ours(
+            OVERLOAD,
+            "1 KiB, `Process`, two threads that do not wait, a disk of 20 MB/s",
+        ),
+        Case::of_ours(WAKE_UP, "128 B, `Sync`, each record waited for"),
+    ]
+}
+
+const THREADS: &str = "threads";
+const OVERLOAD: &str = "overload";
+const WAKE_UP: &str = "wake-up";
+
+fn run(cell: &mut Cell) -> Outcome<()> {
+    let run = match cell.case {
+        THREADS => threads,
+        OVERLOAD => overload,
+        _ => wake_up,
+    };
+    Backend::ALL.into_iter().try_for_each(|backend| run(cell, backend))
+}
+
+fn open(cell: &Cell, backend: Backend, fs: &CountingFs) -> Outcome<Arc<Log>> {
+    let dir = cell.dir.join("log");
+    std::fs::create_dir(&dir)?;
+    let options = LogOptions { backend, ..LogOptions::default() };
+    Ok(Arc::new(Log::open(Arc::new(fs.clone()), &dir, options)?.0))
+}
+
+fn close(cell: &mut Cell, log: &Log, step: Step) -> Outcome<()> {
+    log.close()?;
+    cell.steps.push(step);
+    Ok(std::fs::remove_dir_all(cell.dir.join("log"))?)
+}
+
+fn measure<'a>(cell: &'a Cell, step: &str, backend: Backend) -> Measure<'a> {
+    cell.measure(format!("{step}, {}", backend.name())).unit("record")
+}
+
+fn threads(cell: &mut Cell, backend: Backend) -> Outcome<()> {
+    let log = open(cell, backend, &CountingFs::default())?;
+    let (class, paced) = (engine::Durability::Process, Some(PACE_PER_SECOND));
+    let before = threads_cpu_time(OWN_THREADS)?;
+    let mut step = measure(cell, "50 k/s", backend).class(class).pace(paced).run(|_| {
+        let (log, record) = (&log, [1; RECORD_BYTES]);
+        move |_| {
+            log.append(&[IoSlice::new(&record)], Durability::Process)?.wait()?;
+            Ok(1)
+        }
+    })?;
+    let own = threads_cpu_time(OWN_THREADS)?.saturating_sub(before);
+    step.figure("own threads, % of a core", own.as_secs_f64() / step.seconds * 100.0);
+    close(cell, &log, step)
+}
+
+/// How the names of the log's threads begin, as the kernel keeps them.
+const OWN_THREADS: &str = "stratalog-wal-";
+
+fn overload(cell: &mut Cell, backend: Backend) -> Outcome<()> {
+    let log = open(cell, backend, &CountingFs::slowed(OVERLOAD_BYTES_PER_SECOND))?;
+    let class = engine::Durability::Process;
+    let before = resident_bytes()?;
+    let measure = measure(cell, "flat out", backend).class(class).threads(OVERLOAD_THREADS);
+    let mut step = measure.run(|_| {
+        let (log, record) = (&log, [1; OVERLOAD_RECORD_BYTES]);
+        move |_| {
+            drop(log.append(&[IoSlice::new(&record)], Durability::Process)?);
+            Ok(1)
+        }
+    })?;
+    let beyond = step.peak_bytes.saturating_sub(before);
+    step.figure("memory beyond before, MiB", beyond as f64 / f64::from(1 << 20));
+    let depth = log.stats().depth_bytes;
+    step.figure("waiting at the end, MiB", depth as f64 / f64::from(1 << 20));
+    close(cell, &log, step)
+}
+
+fn wake_up(cell: &mut Cell, backend: Backend) -> Outcome<()> {
+    for threads in WAITERS {
+        let fs = CountingFs::default();
+        let log = open(cell, backend, &fs)?;
+        let waits = Mutex::new(Vec::new());
+        let measure = measure(cell, &threads_named(threads), backend).threads(threads);
+        let mut step = measure.class(engine::Durability::Sync).run(|_| {
+            let (log, fs, record) = (&log, &fs, [1; RECORD_BYTES]);
+            let mut own = Waits { all: &waits, own: Vec::new() };
+            move |_| {
+                log.append(&[IoSlice::new(&record)], Durability::Sync)?.wait()?;
+                own.own.push(fs.since_sync());
+                Ok(1)
+            }
+        })?;
+        let mut waits = waits.into_inner().unwrap_or_else(PoisonError::into_inner);
+        waits.sort_unstable();
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let at = ((waits.len().max(1) - 1) as f64 * share) as usize;
+            let wait = waits.get(at).copied().unwrap_or_default();
+            step.figure(&format!("after the sync, {name} µs"), wait.as_secs_f64() * 1e6);
+        }
+        close(cell, &log, step)?;
+    }
+    Ok(())
+}
+
+/// What a thread has seen, added to `all` when it ends.
+struct Waits<'a> {
+    all: &'a Mutex<Vec<Duration>>,
+    own: Vec<Duration>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.own);
+    }
+}
