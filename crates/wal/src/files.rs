@@ -313,10 +313,13 @@ impl Files {
         let id = self.next_identity(true);
         let retired = self.state.lock().retired.pop();
         let spare = match retired {
-            Some(retired) => Spare::recycle(&*self.fs, &self.dir, id, retired)?,
-            None => Spare::create(&*self.fs, &self.dir, id, self.segment_bytes)?,
+            Some(retired) => Spare::recycle(&*self.fs, &self.dir, id, retired),
+            None => Spare::create(&*self.fs, &self.dir, id, self.segment_bytes),
         };
-        self.state.lock().spare = Some(spare);
+        if spare.is_err() {
+            self.remove_unready(id.index, retired);
+        }
+        self.state.lock().spare = Some(spare?);
         Ok(())
     }
 

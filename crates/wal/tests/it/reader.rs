@@ -147,8 +147,8 @@ fn a_reader_never_gives_what_a_file_holds_in_its_next_life() {
             }
             writer.close().unwrap();
         };
-        let writer = spawn("writer", body).unwrap();
         let mut reader = log.reader(0).unwrap();
+        let writer = spawn("writer", body).unwrap();
         let mut last = None;
         loop {
             match reader.wait_next(None) {
