@@ -304,9 +304,13 @@ impl Files {
         let id = self.next_identity(true);
         let retired = self.state.lock().retired.pop();
         let spare = match retired {
-            Some(retired) => Spare::recycle(&*self.fs, &self.dir, id, retired)?,
-            None => Spare::create(&*self.fs, &self.dir, id, self.segment_bytes)?,
+            Some(retired) => Spare::recycle(&*self.fs, &self.dir, id, retired),
+            None => Spare::create(&*self.fs, &self.dir, id, self.segment_bytes),
         };
+        if spare.is_err() {
+            self.remove_unready(id.index, retired);
+        }
+        let spare = spare?;
         let mut state = self.state.lock();
         if spare.id.index > state.active_index {
             self.limit.store(state.filled, Ordering::Relaxed); // FILES-5

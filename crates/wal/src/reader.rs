@@ -31,8 +31,8 @@ pub struct Record<'a> {
 /// Reads a log, in the order of positions, while it is being written.
 ///
 /// It sees a record once it is in a segment: when its ticket is done at the latest, and by itself
-/// after [`crate::LogOptions::batch_delay`] where a thread writes. It keeps the file open that it
-/// reads, so truncation does not pull it away; but what it has not reached yet can go.
+/// after [`crate::LogOptions::batch_delay`] where a thread writes. What it has not read yet can be
+/// removed, also in the segment in which it stands: then it says so, and stays where it is.
 pub struct Reader {
     core: Arc<Core>,
     next: Position,
@@ -151,13 +151,12 @@ impl Reader {
             if !is_open {
                 let source = self.open(index, end)?;
                 let link = source.header.link;
-                let resumes =
-                    self.source.is_some() || link.previous.is_none_or(|it| it.end <= next);
-                self.source = Some(source);
-                if link.base > next && !resumes {
+                let is_gap = link.previous.is_none_or(|it| it.end <= next);
+                if link.base > next && !is_gap {
                     let what = format!("records before position {} were removed", link.base);
                     return Err(Error::InvalidArgument(what));
                 }
+                self.source = Some(source);
             }
             let source = self.source.as_mut().expect("just opened");
             source.end = end.unwrap_or(written);

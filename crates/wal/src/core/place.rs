@@ -260,3 +260,81 @@ impl Drop for Turn<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(loom), target_os = "linux"))]
+mod tests {
+    use std::path::Path;
+
+    use stratalog_base::fs::SimFs;
+    use stratalog_base::sync::{Arc, Mutex, spawn, yield_now};
+
+    use super::*;
+    use crate::files::Files;
+    use crate::options::LogOptions;
+    use crate::segment::{Header, Identity, Link};
+
+    /// A log whose queue holds one record.
+    fn narrow() -> Core {
+        let options = LogOptions {
+            backend: Backend::Sync,
+            queue_records: 1,
+            overflow: Overflow::Block,
+            segments_ahead: false,
+            ..LogOptions::default()
+        };
+        let link = Link { base: 8, previous: None, durable: 8, session: 1 };
+        let header = Header { id: Identity { log_id: 1, index: 1, is_ahead: false }, link };
+        let (fs, dir) = (SimFs::new().shared(), Path::new(""));
+        let (files, segment) =
+            Files::begin(fs, dir, &options, header, &[], &[]).expect("nothing fails");
+        Core::new(options, files, segment, None)
+    }
+
+    fn put(core: &Core) -> Position {
+        let parts = [IoSlice::new(b"x")];
+        core.place(&Draft::new(Kind::Record, &parts).expect("it fits")).expect("it fits").position
+    }
+
+    /// What Linux says of a thread; S if it sleeps.
+    fn state_of(task: &Path) -> char {
+        let stat =
+            std::fs::read_to_string(Path::new("/proc").join(task).join("stat")).expect("it lives");
+        stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).expect("a state")
+    }
+
+    #[test]
+    fn those_who_wait_for_their_turn_get_it_in_the_order_in_which_they_came() {
+        const WAITERS: usize = 6;
+        let core = Arc::new(narrow());
+        put(&core);
+        // Somebody was passed by too often: from now on nobody enters but by turns.
+        let turn = Turn::take(&core, None).unwrap();
+        let tasks: Arc<Mutex<Vec<std::path::PathBuf>>> = Arc::default();
+        let positions = Arc::new(Mutex::new(vec![0; WAITERS]));
+        let mut threads = Vec::new();
+        for came in 0..WAITERS {
+            let body = {
+                let (core, tasks, positions) = (core.clone(), tasks.clone(), positions.clone());
+                move || {
+                    tasks.lock().push(std::fs::read_link("/proc/thread-self").unwrap());
+                    let position = put(&core);
+                    positions.lock()[came] = position;
+                }
+            };
+            threads.push(spawn("waiter", body).unwrap());
+            let is_waiting = || {
+                let crowd = core.crowd.load(Ordering::Relaxed);
+                crowd == came + 2 && tasks.lock().last().is_some_and(|it| state_of(it) == 'S')
+            };
+            while !is_waiting() {
+                yield_now();
+            }
+        }
+        assert_eq!(*positions.lock(), [0; WAITERS], "nobody enters before them");
+        drop(turn);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let positions = positions.lock();
+        assert!(positions[0] > 0 && positions.is_sorted(), "{positions:?}");
+        assert_eq!(core.crowd.load(Ordering::Relaxed), 0);
+    }
+}

@@ -7,7 +7,7 @@ use stratalog_base::Result;
 use super::{Files, RETIRED_MAX, Sealed};
 use crate::Position;
 use crate::options::Retention;
-use crate::segment::{file_name, retired_name};
+use crate::segment::{file_name, retired_name, unready_name};
 use crate::start_file::Start;
 
 impl Files {
@@ -60,6 +60,15 @@ impl Files {
             self.fs.sync_dir(&self.dir)?; // FILES-2
         }
         outcome
+    }
+
+    /// Removes what is left of a file that could not be made ready, so that it takes no space. What cannot
+    /// be removed now goes when the log is opened the next time. One that has a segment's name by now stays
+    /// until it is truncated then: that name is not its own for sure.
+    pub(super) fn remove_unready(&self, index: u64, retired: Option<u64>) {
+        for name in retired.map(retired_name).into_iter().chain([unready_name(index)]) {
+            _ = self.fs.remove(&self.dir.join(name));
+        }
     }
 
     /// Retires the file of a segment, or removes it if enough are retired.

@@ -43,7 +43,8 @@ fn no_record_is_lost_or_moved_while_the_backend_changes() {
             for from in Backend::ALL {
                 for to in Backend::ALL {
                     log.set_backend(from).unwrap();
-                    sleep(Duration::from_micros(500));
+                    let before = acked.lock().len();
+                    eventually("others append", || acked.lock().len() > before + 8);
                     log.set_backend(to).unwrap();
                     assert_eq!(log.backend(), to);
                 }

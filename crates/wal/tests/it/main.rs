@@ -19,4 +19,5 @@ mod round_trip;
 mod salvage;
 mod stats;
 mod support;
+mod threads;
 mod tickets;

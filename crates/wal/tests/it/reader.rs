@@ -8,7 +8,7 @@ use std::time::Duration;
 use stratalog_base::Error;
 use stratalog_base::fs::SimFs;
 use stratalog_base::sync::spawn;
-use stratalog_wal::{Durability, Log, Reader, Wal};
+use stratalog_wal::{Durability, Log, LogOptions, Reader, Wal};
 
 use crate::support::*;
 
@@ -101,6 +101,77 @@ fn a_reader_of_removed_records_says_so() {
     assert!(matches!(reader.next(), Err(Error::InvalidArgument(_))));
     let left = rest(&mut log.reader(0).unwrap());
     assert!(written.ends_with(&left) && left.len() >= 20);
+}
+
+/// It went on behind what was removed, without a word, if it had stood before that in an open file; and
+/// one that had been told went on all the same when it was asked again.
+#[test]
+fn a_reader_whose_segment_is_removed_under_it_says_so_again_and_again() {
+    for options in all_options(4000) {
+        let fs = SimFs::new();
+        let log = create(&fs, LogOptions { segments_ahead: true, ..options });
+        let early = fill(&log, some_records(10));
+        let mut reader = log.reader(0).unwrap();
+        assert_eq!(rest(&mut reader), early);
+        let end = reader.position();
+        // The rest of its segment, and segments enough that its file is used anew.
+        let mut last = Vec::new();
+        for _ in 0..12 {
+            last = fill(&log, some_records(150));
+            log.sync().unwrap();
+            log.truncate_before(last[0].0).unwrap();
+        }
+        for _ in 0..2 {
+            assert!(matches!(reader.next(), Err(Error::InvalidArgument(_))));
+        }
+        assert_eq!(reader.position(), end, "it stays where it was");
+        assert!(rest(&mut log.reader(0).unwrap()).ends_with(&last));
+    }
+}
+
+/// Files are used anew while readers have them open: what they give is what was written there, or an
+/// error.
+#[test]
+fn a_reader_never_gives_what_a_file_holds_in_its_next_life() {
+    for options in all_options(4000) {
+        let fs = SimFs::new();
+        let log = Arc::new(create(&fs, LogOptions { segments_ahead: true, ..options }));
+        let writer = log.clone();
+        let body = move || {
+            for i in 0..4000u64 {
+                // Records of one length lie in the same places in each life.
+                let place = append(&*writer, &i.to_le_bytes(), Durability::Process).unwrap();
+                if i % 100 == 99 {
+                    writer.truncate_before(place.position).unwrap();
+                }
+            }
+            writer.close().unwrap();
+        };
+        let mut reader = log.reader(0).unwrap();
+        let writer = spawn("writer", body).unwrap();
+        let mut last = None;
+        loop {
+            match reader.wait_next(None) {
+                Ok(Some(it)) => {
+                    let number = u64::from_le_bytes((*it.bytes).try_into().unwrap());
+                    assert!(last.is_none_or(|(at, before)| at < it.position && before < number));
+                    last = Some((it.position, number));
+                }
+                Ok(None) => unreachable!("there is no limit"),
+                Err(Error::Closed) => break,
+                // Removed, before it got there or in the midst of it.
+                Err(Error::InvalidArgument(_) | Error::Corrupt { .. } | Error::Io { .. }) => {
+                    reader = match log.reader(0) {
+                        Ok(reader) => reader,
+                        Err(_) => continue,
+                    };
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(last.map(|(_, number)| number), Some(3999));
+    }
 }
 
 #[test]

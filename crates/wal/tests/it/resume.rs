@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::fs::{Fault, FaultKind, On, Op, SimFs};
-use stratalog_base::sync::{Mutex, sleep, spawn};
+use stratalog_base::sync::{JoinHandle, Mutex, spawn, yield_now};
 use stratalog_base::{Error, Result};
 use stratalog_wal::{Backend, Durability, Log, LogOptions, Position, RecoveryMode, Ticket, Wal};
 
@@ -300,7 +300,10 @@ fn threads_that_append_go_on_after_each_failure() {
                 _ => (On::Mutating, FaultKind::EioAfter),
             };
             fs.inject(Fault::new(op, kind).after(seed * 7 % 5).times(1 + seed % 2));
-            sleep(Duration::from_millis(1));
+            let (hits, done) = (fs.faults_hit(), || threads.iter().all(JoinHandle::is_finished));
+            // Or the one before, which may come twice.
+            let failed = || log.stats().failed.is_some();
+            eventually("somebody meets it", || fs.faults_hit() > hits || failed() || done());
             while let Err(error) = log.resume() {
                 let expected = matches!(error, Error::Io { .. } | Error::NoSpace { .. });
                 assert!(expected, "{error}");
@@ -333,7 +336,7 @@ fn append_through_failures(log: &Log, thread: u8, acked: &Mutex<Vec<(Record, boo
                     break;
                 }
                 Err(Error::Poisoned(_) | Error::Io { .. } | Error::NoSpace { .. }) => {
-                    sleep(Duration::from_micros(100));
+                    yield_now();
                 }
                 Err(other) => panic!("{other}"),
             }

@@ -68,13 +68,27 @@ fn an_acknowledged_record_is_written(backend: Backend) {
 
 /// LOG-1. (There, a sync was said to cover what got its number while it ran.)
 fn trap_1_a_sync_covers_only_what_was_written_before_it_began(backend: Backend) {
-    two_append(options(backend), Durability::Sync, false, false);
+    model(move || {
+        let disk = Disk::with_slow_syncs();
+        let log = log(&disk, options(backend), false, false);
+        let early = append(&log, &disk, b"a", Durability::Process).unwrap();
+        let (other, other_disk) = (log.clone(), disk.clone());
+        let other = thread::spawn(move || {
+            // Written by itself, maybe while the other syncs.
+            let late = other.append(&[], Durability::Process).unwrap().wait().unwrap();
+            assert!(other.wait(late.end, Durability::Sync, None).unwrap());
+            assert!(other_disk.durable() >= late.end, "LOG-1");
+        });
+        assert!(log.wait(early.end, Durability::Sync, None).unwrap());
+        assert!(disk.durable() >= early.end, "LOG-1");
+        other.join().unwrap();
+    });
 }
 
-/// LOG-1 and FILES-1: each group begins a new segment.
+/// LOG-1 and FILES-1: each group begins a new segment, and one of the two waits for no sync.
 fn a_sync_covers_all_segments(backend: Backend) {
     let options = LogOptions { segment_bytes: 0, ..options(backend) };
-    two_append(options, Durability::Sync, false, false);
+    two_append(options, Durability::Process, false, false);
 }
 
 /// LOG-2; the disk refuses what is not in order. (There, a number was given before the place in the file.)

@@ -50,6 +50,8 @@ pub struct Disk {
     /// What was written, in the order in which it was.
     records: Mutex<Vec<(Position, Vec<u8>)>>,
     fails: Fails,
+    /// Whether others run in the midst of each sync.
+    slow_syncs: bool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -58,8 +60,19 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Disk {
     pub fn new(fails: Fails) -> Arc<Disk> {
+        Disk::with(fails, false)
+    }
+
+    /// One whose syncs let others run, for what they do meanwhile: loom does not try all of that by
+    /// itself.
+    pub fn with_slow_syncs() -> Arc<Disk> {
+        Disk::with(Fails::Nothing, true)
+    }
+
+    fn with(fails: Fails, slow_syncs: bool) -> Arc<Disk> {
         let unused = Mutex::new((0..FILES_MAX).map(|_| Arc::default()).collect());
-        Arc::new(Disk { files: Mutex::default(), unused, records: Mutex::default(), fails })
+        let (files, records) = (Mutex::default(), Mutex::default());
+        Arc::new(Disk { files, unused, records, fails, slow_syncs })
     }
 
     /// The segments that have their name and link, in order.
@@ -253,6 +266,9 @@ impl File for Handle {
         let base = self.extent.link().map_or(0, |header| header.link.base);
         if self.disk.fails == Fails::Sync && covered > base {
             return Err(self.refuse());
+        }
+        if self.disk.slow_syncs && covered > base {
+            loom::thread::yield_now();
         }
         self.extent.marks.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())

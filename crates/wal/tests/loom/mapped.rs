@@ -72,6 +72,7 @@ fn a_failed_write_stops_those_who_would_not_write() {
     model(|| {
         let disk = Disk::new(Fails::Write);
         let log = log(&disk, mapped(), false, false);
+        let early = log.append(&[], Durability::Process).unwrap();
         let other = log.clone();
         let other = thread::spawn(move || {
             match other.append(&[], Durability::Process).and_then(|ticket| ticket.wait()) {
@@ -81,6 +82,7 @@ fn a_failed_write_stops_those_who_would_not_write() {
         });
         let failed = log.append(&[], Durability::Sync).and_then(|ticket| ticket.wait());
         assert!(failed.is_err());
+        assert!(matches!(early.wait(), Err(Error::Poisoned(_))), "LOG-3");
         let late = log.append(&[], Durability::Process).unwrap_err();
         assert!(matches!(late, Error::Poisoned(_)), "LOG-3: {late}");
         other.join().unwrap();

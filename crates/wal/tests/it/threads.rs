@@ -1,0 +1,229 @@
+//! A thread of the log dies: appends go on without it, the health says so, and nothing is lost.
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+
+use stratalog_base::fs::{File, Fs, Lock, Mapping, SimFs};
+use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
+use stratalog_base::{Error, Result};
+use stratalog_wal::{
+    Alert, AlertListener, Archive, Backend, Durability, Health, Log, LogOptions, Overflow,
+    Recovered, RecoveryMode, Retention, Wal,
+};
+
+use crate::support::*;
+
+const WRITE: &str = "stratalog-wal-write";
+const FILES: &str = "stratalog-wal-files";
+
+/// Panics without a word, in the thread of that name alone.
+fn die_in(thread: &str) {
+    if std::thread::current().name() == Some(thread) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+fn is_dead(log: &Log, name: &str) -> bool {
+    log.stats().threads.contains(&(name, Health::Dead))
+}
+
+/// The deaths that are told of.
+fn deaths() -> (AlertListener, Arc<Mutex<Vec<&'static str>>>) {
+    let deaths = Arc::new(Mutex::new(Vec::new()));
+    let listener = deaths.clone();
+    let tell = move |alert: &Alert| {
+        if let Alert::ThreadDied { thread } = alert {
+            listener.lock().push(*thread);
+        }
+    };
+    (AlertListener::new(tell), deaths)
+}
+
+/// The backends with a thread without which a record of class `Process` is not written. (In a mapped
+/// ring it is logged without being written.)
+fn with_a_write_thread(segment_bytes: u64) -> [LogOptions; 2] {
+    [Backend::SyncThread, Backend::LockFree].map(|backend| LogOptions {
+        backend,
+        ring_mapped: false,
+        queue_records: 10,
+        overflow: Overflow::Block,
+        ..options(segment_bytes)
+    })
+}
+
+#[test]
+fn appends_go_on_without_the_write_thread() {
+    for options in with_a_write_thread(2000) {
+        let (listener, deaths) = deaths();
+        let fs = SimFs::new();
+        let log = create(&fs, LogOptions { alert_listener: Some(listener), ..options });
+        let mut written = fill(&log, some_records(5));
+        let early = log.append(&[IoSlice::new(b"early")], Durability::Process).unwrap();
+        written.push((early.position(), b"early".to_vec()));
+        early.then(|_| die_in(WRITE));
+        eventually("the thread dies of a callback", || is_dead(&log, WRITE));
+        eventually("it is told", || *deaths.lock() == [WRITE]);
+        // Also those who wait for nothing find room, for more than there is.
+        for record in some_records(300) {
+            let ticket = log.append(&[IoSlice::new(&record)], Durability::Process).unwrap();
+            written.push((ticket.position(), record));
+        }
+        written.extend(fill(&log, [b"waits"]));
+        assert_eq!(read(&fs.kill(), RecoveryMode::TornTail).unwrap().0, written);
+        assert!(log.stats().failed.is_none() && is_dead(&log, WRITE));
+        log.close().unwrap();
+        assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, written);
+    }
+}
+
+#[test]
+fn appends_go_on_without_the_files_thread() {
+    for base in all_options(2000) {
+        let (listener, deaths) = deaths();
+        let archive = Archive::new(|_| {
+            die_in(FILES);
+            Ok(())
+        });
+        let fs = SimFs::new();
+        let options = LogOptions {
+            segments_ahead: true,
+            retention: Retention::Segments(1),
+            archive: Some(archive),
+            alert_listener: Some(listener),
+            ..base
+        };
+        let log = create(&fs, options);
+        let mut written = Vec::new();
+        while !is_dead(&log, FILES) {
+            written.extend(fill(&log, some_records(40)));
+            log.sync().unwrap();
+        }
+        eventually("it is told", || *deaths.lock() == [FILES]);
+        written.extend(fill(&log, some_records(300)));
+        let killed = read(&fs.kill(), RecoveryMode::TornTail).unwrap().0;
+        assert!(killed.len() >= 300 && written.ends_with(&killed), "but for what need not be kept");
+        // What the thread did not remove, a caller can.
+        let from = written.len() - 100;
+        log.truncate_before(written[from].0).unwrap();
+        written.extend(fill(&log, some_records(100)));
+        assert!(log.stats().failed.is_none() && is_dead(&log, FILES));
+        log.close().unwrap();
+        let left = read_from(&fs, written[from].0, RecoveryMode::Strict).unwrap().0;
+        assert!(left == written[from..]);
+    }
+}
+
+/// A disk on which the write thread panics in the midst of a write, while that is asked for.
+#[derive(Clone, Debug)]
+struct Deadly {
+    fs: SimFs,
+    armed: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct DeadlyFile {
+    file: Arc<dyn File>,
+    armed: Arc<AtomicBool>,
+}
+
+impl Deadly {
+    fn wrap(&self, file: Result<Arc<dyn File>>) -> Result<Arc<dyn File>> {
+        Ok(Arc::new(DeadlyFile { file: file?, armed: self.armed.clone() }))
+    }
+}
+
+impl Fs for Deadly {
+    fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.wrap(self.fs.create(path))
+    }
+    fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.fs.open(path)
+    }
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.wrap(self.fs.open_write(path))
+    }
+    fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {
+        self.fs.map(path, len)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.fs.rename(from, to)
+    }
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        self.fs.sync_dir(path)
+    }
+    fn list(&self, path: &Path) -> Result<Vec<String>> {
+        self.fs.list(path)
+    }
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.fs.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        self.fs.create_dir(path)
+    }
+    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>> {
+        self.fs.lock(path)
+    }
+}
+
+impl File for DeadlyFile {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.file.write_at(buf, offset)
+    }
+    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        if self.armed.load(Ordering::Acquire) {
+            die_in(WRITE);
+        }
+        self.file.write_parts_at(parts, offset)
+    }
+    fn allocate(&self, len: u64) -> Result<()> {
+        self.file.allocate(len)
+    }
+    fn len(&self) -> Result<u64> {
+        self.file.len()
+    }
+    fn sync(&self) -> Result<()> {
+        self.file.sync()
+    }
+}
+
+/// LOG-3: what it had in hand is a failed write, of which everyone is told.
+#[test]
+fn a_thread_that_dies_in_the_midst_of_a_write_stops_the_log_until_it_is_resumed() {
+    let threaded = with_a_write_thread(2000);
+    let mapped = LogOptions { ring_mapped: true, ..threaded[1].clone() };
+    for options in threaded.into_iter().chain([mapped]) {
+        let fs = Deadly { fs: SimFs::new(), armed: Arc::default() };
+        let (dir, empty) = (Path::new(""), Recovered::empty(LOG_ID));
+        let log = Log::create(Arc::new(fs.clone()), dir, options, &empty, 0).unwrap();
+        let mut written = fill(&log, some_records(50));
+        fs.armed.store(true, Ordering::Release);
+        // So much that the thread has to write, and nobody else does.
+        let refused = loop {
+            match log.append(&[IoSlice::new(b"not waited for")], Durability::Process) {
+                Ok(ticket) => written.push((ticket.position(), b"not waited for".to_vec())),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, Error::Poisoned(_) | Error::Io { .. }), "{refused}");
+        eventually("the thread is dead", || is_dead(&log, WRITE));
+        assert!(log.stats().failed.is_some());
+        let late = append(&log, b"late", Durability::Process);
+        assert!(matches!(late, Err(Error::Poisoned(_))), "{late:?}");
+        let killed = read(&fs.fs.kill(), RecoveryMode::TornTail).unwrap().0;
+        assert!(killed.len() >= 50 && written.starts_with(&killed));
+
+        // The health stays what it is, and callers do the work.
+        log.resume().unwrap();
+        written.extend(fill(&log, some_records(300)));
+        assert!(log.stats().failed.is_none() && is_dead(&log, WRITE));
+        log.close().unwrap();
+        assert_eq!(read(&fs.fs, RecoveryMode::Strict).unwrap().0, written);
+    }
+}
