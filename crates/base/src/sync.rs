@@ -266,6 +266,11 @@ pub use std::thread::{panicking, sleep};
 /// Monotonic time. The wall clock never decides what is stored, ordered or deleted.
 pub use std::time::Instant;
 
+/// How many threads can run at once, at least 1. Asks the system each time.
+pub fn parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// A small number that this thread has for itself, counted from 0 in the order in which threads first
 /// ask: to spread them over parts of a counter. Not for protocols: loom does not see it.
 #[inline]

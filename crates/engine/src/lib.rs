@@ -37,6 +37,7 @@ mod db;
 mod file_name;
 mod iter;
 mod jobs;
+mod lanes;
 mod manifest;
 mod options;
 mod pinned;

@@ -30,6 +30,7 @@ use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
 use stratalog_wal::{Backend, Log, LogOptions, Recovered, Wal};
 
 use crate::file_name::{self, LOCK, MANIFEST, MANIFEST_TMP};
+use crate::lanes::Lanes;
 use crate::manifest::{self, Manifest};
 use crate::options::Options;
 use crate::pinned::Pinned;
@@ -103,6 +104,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         work: crate::work::Work::default(),
         active: RwLock::new(active),
         view: Pinned::new(Arc::new(view)),
+        lanes: Lanes::new(),
         visible: Visible::new(log.watermarks().reserved),
         log,
         snapshots: crate::snapshot::Snapshots::default(),

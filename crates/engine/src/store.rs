@@ -5,6 +5,7 @@
 //!
 //! | rank | lock | guards | I/O while held |
 //! |---:|---|---|---|
+//! | 0 | `lanes` | nothing: how many writers are between their place in the log and being visible | writers: the log's, and a flush or compaction that they have to do |
 //! | 1 | `manifest` | the manifest; whoever holds it alone changes the tree | yes |
 //! | 2 | `work` | which jobs run, what failed | no |
 //! | 3 | `active` | which memtable takes writes: shared by writers from their place in the log to being visible, exclusive to seal | writers: the log's |
@@ -32,6 +33,7 @@ use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
 use stratalog_wal::{Log, Wal};
 
 use crate::file_name;
+use crate::lanes::Lanes;
 use crate::manifest::{self, Manifest};
 use crate::options::Options;
 use crate::pinned::Pinned;
@@ -61,6 +63,7 @@ pub(crate) struct Store {
 
     // Each takes care of itself.
     pub log: Log,
+    pub lanes: Lanes,
     pub visible: Visible,
     pub snapshots: Snapshots,
     pub cache: Arc<BlockCache>,

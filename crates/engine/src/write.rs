@@ -41,9 +41,10 @@ impl Store {
     /// after a failed **sync** the write is visible without being durable; the log takes no more
     /// writes from then on.
     pub fn commit(&self, batch: &Batch, durability: Durability) -> Result<Place> {
-        self.check_open()?;
         let payload = batch.payload()?;
         let place = {
+            let _lane = self.lanes.enter();
+            self.check_open()?;
             let active = self.active_with_room()?;
             let place = match durability {
                 Durability::None => {
@@ -62,7 +63,7 @@ impl Store {
                 let entry = entry.expect("a batch holds what it encoded");
                 active.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
             }
-            place // STORE-2: what drops here, drops in reverse order: the turn, then `active`.
+            place // STORE-2: what drops here, drops in reverse order: the turn, `active`, the lane.
         };
         if durability == Durability::Sync {
             self.log.wait(place.end, durability, None)?;

@@ -110,7 +110,10 @@ fn a_file_that_cannot_be_recycled_is_removed() {
                 (0..40).for_each(|_| _ = put());
                 log.truncate_before(put().position).unwrap();
                 let is_spare = || segment_names(&fs).len() as u64 > log.stats().segments;
-                eventually("the next is made ahead", is_spare);
+                eventually("the next is made ahead", || {
+                    put();
+                    is_spare()
+                });
             }
             // The one that waits is due once the next segment is a quarter full.
             let (old, segments) = (names(&fs, "-old"), log.stats().segments);
