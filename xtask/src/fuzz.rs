@@ -1,4 +1,6 @@
-//! `fuzz`: runs the fuzz targets, each for a while.
+//! `fuzz`: runs the fuzz targets, each for a while, from what is in `fuzz/corpus` and `fuzz/seeds`. What is
+//! new goes to the former, which is this machine's alone; the latter is kept: the least inputs that reach all
+//! that was reached (`cargo fuzz cmin`).
 
 use std::fs;
 use std::process::Command;
@@ -24,6 +26,13 @@ pub fn run(args: &[String]) -> Outcome {
         // Not through the `CARGO` of the toolchain that runs us: the fuzzer needs nightly.
         let mut command = Command::new("rustup");
         command.current_dir(root()).args(["run", "nightly", "cargo", "fuzz", "run", target]);
+        let corpus = format!("fuzz/corpus/{target}");
+        fs::create_dir_all(root().join(&corpus)).map_err(|why| format!("{corpus}: {why}"))?;
+        command.arg(corpus);
+        let seeds = format!("fuzz/seeds/{target}");
+        if root().join(&seeds).is_dir() {
+            command.arg(seeds);
+        }
         // No decoder may believe a length that its input could not hold.
         commands::run(command.args(["--", &time, "-malloc_limit_mb=64"]))?;
     }
