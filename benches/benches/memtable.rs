@@ -17,7 +17,8 @@ const VALUE: [u8; 100] = [7; 100];
 
 fn insert_all(memtable: &Memtable, count: u64) {
     for index in 0..count {
-        memtable.insert(KeyRef::new(&key(index), index + 1, Kind::Put), &VALUE);
+        let inserted = memtable.insert(KeyRef::new(&key(index), index + 1, Kind::Put), &VALUE);
+        inserted.expect("nobody seals it");
     }
 }
 

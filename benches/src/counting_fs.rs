@@ -86,6 +86,14 @@ impl Fs for CountingFs {
         self.counting(OsFs.open(path))
     }
 
+    fn open_mapped(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.counting(OsFs.open_mapped(path))
+    }
+
+    fn max_open_files(&self) -> Option<usize> {
+        OsFs.max_open_files()
+    }
+
     fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
         self.counting(OsFs.open_write(path))
     }

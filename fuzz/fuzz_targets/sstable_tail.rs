@@ -1,4 +1,5 @@
-//! What is read first of a table: footer, properties and the summary that manifests keep.
+//! What is read first of a table: footer, properties, range tombstones, and the summary that manifests
+//! keep.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,5 +8,6 @@ use stratalog_sstable::fuzz;
 fuzz_target!(|bytes: &[u8]| {
     let _ = fuzz::footer(bytes);
     let _ = fuzz::properties(bytes);
+    let _ = fuzz::ranges(bytes);
     let _ = fuzz::summary(bytes);
 });

@@ -26,12 +26,13 @@ fn open(fs: &SimFs, recovery: RecoveryMode) -> Result<Db> {
         .background(false)
         .memtable_bytes(64 << 10)
         .cache_bytes(1 << 20)
+        .separate_values_from(32)
         .compression(Compression::Lz4)
         .recovery(recovery)
         .open(DIR)
 }
 
-/// Tables, edits in the manifest, records in the log; the value of key `[k, i]` is `i` so many times.
+/// Tables and value files, edits in the manifest, records in the log; the value of key `[k, i]` is `i` so many times.
 fn template() -> &'static SimFs {
     static TEMPLATE: OnceLock<SimFs> = OnceLock::new();
     TEMPLATE.get_or_init(|| {

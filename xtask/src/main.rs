@@ -1,5 +1,6 @@
 //! Project automation: `cargo xtask COMMAND`. Standard library only, so that it builds in seconds.
 
+mod asan;
 mod bench;
 mod check;
 mod crash;
@@ -21,6 +22,7 @@ cargo xtask COMMAND
   kill [--seeds N]         kill -9 of a real import, fifty times or more a seed, default 20 seeds
   fuzz [TARGET…] [--seconds N]
                            fuzz the decoders, default 60 s a target
+  asan [CRATE…]            tests under the address sanitizer, default memtable (nightly)
   bench SUITE,… [--peers A,B] [--rounds N] [--scale X] [--durability CLASS] [--json FILE] …
                            measure side by side; `all` for every suite; more options: bench --help
   bench --list             suites, their cases, and what can be measured beside ours
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "crash" => crash::power_cuts(&args),
         "kill" => crash::kills(&args),
         "fuzz" => fuzz::run(&args),
+        "asan" => asan::run(&args),
         "bench" => bench::run(&args),
         "" | "help" | "-h" | "--help" => {
             print!("{USAGE}");

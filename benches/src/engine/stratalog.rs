@@ -36,7 +36,7 @@ pub fn open(dir: &Path, config: &Config) -> Outcome<Box<dyn Engine>> {
         .cache_bytes(config.cache_bytes as usize)
         .block_bytes(config.block_bytes as usize)
         .table_bytes(config.table_bytes)
-        .filter_bits_per_key(usize::from(config.filter_bits_per_key))
+        .filter_bits_per_key(f64::from(config.filter_bits_per_key))
         .compression(if config.lz4 { Compression::Lz4 } else { Compression::None })
         .durability(durability)
         .fs(Arc::new(fs.clone()))

@@ -17,7 +17,7 @@ pub fn new() -> Box<dyn Map> {
 
 impl Map for Stratalog {
     fn insert(&self, key: &Key, seq: u64, value: &[u8]) {
-        self.0.insert(KeyRef::new(key, seq, Kind::Put), value);
+        self.0.insert(KeyRef::new(key, seq, Kind::Put), value).expect("nobody seals it");
     }
 
     fn get(&self, key: &Key, seq: u64, found: &mut dyn FnMut(&[u8])) {

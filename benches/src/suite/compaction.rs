@@ -18,7 +18,7 @@ use std::sync::Arc;
 use stratalog_base::fs::{Fs, OsFs};
 use stratalog_base::{Cursor, Error};
 use stratalog_compaction::{
-    LevelCursor, Output, Readable, Retain, Shape, Version, VersionEdit, plan_all, run,
+    LevelCursor, Output, Readable, Retain, Separation, Shape, Version, VersionEdit, plan_all, run,
 };
 use stratalog_sstable::{BlockCache, ReadUse, Table, TableSummary};
 
@@ -155,7 +155,7 @@ impl Merge {
     fn merge(self, dir: &Path, version: &Version<Open>) -> Outcome<VersionEdit> {
         let plan = plan_all(version, &HashSet::new()).ok_or("there is something to merge")?;
         let mut next_id = INPUTS;
-        let mut create = || {
+        let mut create = |_| {
             next_id += 1;
             Ok((next_id, OsFs.create(&tables::path(dir, next_id))?))
         };
@@ -163,6 +163,7 @@ impl Merge {
             create: &mut create,
             table: &tables::options(self.lz4),
             table_bytes: TABLE_BYTES,
+            values: &Separation::NONE,
             stop: &|| false,
         };
         let edit = run(&plan, version, Retain::new(Vec::new()), &mut output)?;
@@ -177,7 +178,7 @@ impl Merge {
         if !merged.level(0).is_empty() {
             return Err("a merge left something in level 0".into());
         }
-        let level = merged.level(1).iter().map(|table| table.0.clone()).collect();
+        let level: Vec<_> = merged.level(1).iter().map(|table| table.0.clone()).collect();
         let mut cursor = LevelCursor::new(level, ReadUse::Sweep);
         let mut walk = Walk::new(self.values());
         cursor.seek_first()?;

@@ -17,7 +17,7 @@
 //! from the page cache. All that is read is compared whole.
 //!
 //! Figures: `B/entry` is the file's size; `false positives %` is the share of absent keys for which a
-//! table without a cache reads a block; `block reads/op` counts reads of the file.
+//! table without a cache reads a data block; `block reads/op` counts reads of the file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -228,16 +228,20 @@ impl Subject {
         Ok(())
     }
 
-    /// The share of absent keys for which the filter lets the table read a block.
+    /// The share of absent keys for which the filter lets the table read a block. Without a cache a get
+    /// reads the key's partition first, if the table has several: that is the least that any get reads.
     fn false_positives(&self, dir: &Path) -> Outcome<f64> {
         let (table, fs) = open(dir, BlockCache::new(0))?;
-        let opened = fs.reads();
         let (mut rng, tries) = (Rng::new(3, 0), self.keys.len() / 4);
+        let (mut least, mut all) = (u64::MAX, 0);
         for _ in 0..tries {
             let key = self.absent_key(&mut rng);
+            let before = fs.reads();
             table.get(&key, key_hash(&key), MAX_SEQ_NO)?;
+            let reads = fs.reads() - before;
+            (least, all) = (least.min(reads), all + reads);
         }
-        Ok((fs.reads() - opened) as f64 / tries as f64)
+        Ok(all as f64 / tries as f64 - least as f64)
     }
 
     fn scan_once(&self) -> Outcome<u64> {

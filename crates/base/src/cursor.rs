@@ -59,4 +59,24 @@ pub trait Cursor {
     /// # Errors
     /// As [`Cursor::seek_first`].
     fn prev(&mut self) -> Result<()>;
+
+    /// Does part `part` of a seek to `target`, part 0 first, without waiting for memory. Says whether there
+    /// is another part. A merge lets its sources do this in turns, so that they wait together. The cursor
+    /// is invalid until [`Cursor::seek`] to the same target, which must follow.
+    fn approach(&mut self, _target: KeyRef<'_>, _part: usize) -> bool {
+        false
+    }
+
+    /// How many steps of [`Cursor::next`] lead to entries before `limit`, as far as the cursor can tell
+    /// at little cost: that many or more. A merge takes them without comparing. May panic if not
+    /// [`Cursor::valid`].
+    fn run_before(&self, _limit: KeyRef<'_>) -> usize {
+        0
+    }
+
+    /// How many steps of [`Cursor::prev`] lead to entries at or behind `limit`; else as
+    /// [`Cursor::run_before`].
+    fn run_behind(&self, _limit: KeyRef<'_>) -> usize {
+        0
+    }
 }

@@ -65,6 +65,14 @@ pub enum Error {
         /// The newest version this release reads.
         supported: u32,
     },
+    /// The file needs a part of the library that this build was made without.
+    #[error("{} needs the cargo feature `{feature}`, which this build lacks", path.display())]
+    MissingFeature {
+        /// The file.
+        path: PathBuf,
+        /// The feature's name.
+        feature: &'static str,
+    },
     /// The caller asked for something that cannot be. Nothing was changed.
     #[error("invalid argument: {0}")]
     InvalidArgument(String),

@@ -47,6 +47,26 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// If it does not exist ([`crate::Error::is_not_found`]) or cannot be written.
     fn open_write(&self, path: &Path) -> Result<Arc<dyn File>>;
 
+    /// Opens the existing file `path`, which nobody writes any more, for reading by way of a mapping: a
+    /// read copies from memory and calls the system only for pages that are not there. The handle
+    /// takes no file descriptor, but address space.
+    ///
+    /// The length is that at the time of opening, so a file that was cut short before reads as any
+    /// short file. One that is cut short later, or a disk that fails, may end the process by a signal
+    /// (SIGBUS): reads of [`Fs::open`] return an error then. Where files cannot be mapped, and by
+    /// default, this is [`Fs::open`].
+    ///
+    /// # Errors
+    /// As [`Fs::open`].
+    fn open_mapped(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.open(path)
+    }
+
+    /// How many files the process may have open; `None` if nothing limits it.
+    fn max_open_files(&self) -> Option<usize> {
+        None
+    }
+
     /// Maps the first `len` bytes of the existing file `path` into memory, shared with all who read
     /// and write it. A store to the memory survives the death of the process as a
     /// [`File::write_at`] does, and a power cut only after [`File::sync`]; before, perhaps and in any

@@ -40,6 +40,9 @@ pub enum Kind {
     Delete = 0,
     /// The key has the entry's value (which may be empty).
     Put = 1,
+    /// The key has a value that lies in a value file; the entry's own value is the handle to it. Only
+    /// tables hold such entries: memtables and the log hold the value itself.
+    Separated = 2,
 }
 
 impl Kind {
@@ -49,6 +52,7 @@ impl Kind {
         match byte {
             0 => Some(Kind::Delete),
             1 => Some(Kind::Put),
+            2 => Some(Kind::Separated),
             _ => None,
         }
     }
@@ -208,9 +212,12 @@ mod tests {
 
     #[test]
     fn a_trailer_round_trips_and_rejects_unknown_kinds() {
-        let trailer = Trailer::new(MAX_SEQ_NO, Kind::Put);
-        assert_eq!(Trailer::from_bits(trailer.bits()), Some(trailer));
-        assert_eq!((trailer.seq(), trailer.kind()), (MAX_SEQ_NO, Kind::Put));
-        assert_eq!(Trailer::from_bits(7), None);
+        for (byte, kind) in [(0, Kind::Delete), (1, Kind::Put), (2, Kind::Separated)] {
+            let trailer = Trailer::new(MAX_SEQ_NO, kind);
+            assert_eq!(Trailer::from_bits(trailer.bits()), Some(trailer));
+            assert_eq!((trailer.seq(), trailer.kind()), (MAX_SEQ_NO, kind));
+            assert_eq!(trailer.bits() as u8, byte, "stored in tables");
+        }
+        assert_eq!(Trailer::from_bits(3), None);
     }
 }

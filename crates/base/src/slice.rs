@@ -5,9 +5,9 @@
 //!
 //! # Invariants
 //! - SLICE-1: a pinned slice's bytes are neither moved, changed nor freed while its `_owner` lives.
+//! - SLICE-2: a [`Kept`] holds one reference of its owner's count, from its making to its drop.
 #![expect(unsafe_code, reason = "a slice points into memory that its owner keeps alive")]
 
-use std::any::Any;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -24,7 +24,93 @@ pub struct Slice(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE_BYTES] },
-    Pinned { start: NonNull<u8>, len: usize, _owner: Arc<dyn Any + Send + Sync> },
+    Pinned { start: NonNull<u8>, len: usize, _owner: Kept },
+}
+
+/// A counted reference that fits in a pointer, as an [`Arc`] is.
+///
+/// # Safety
+/// `into_raw` gives the caller a reference that stays counted until `drop_raw`. For as long, what it
+/// refers to neither moves nor goes, and `clone_raw` counts one reference more. All three may be called
+/// from any thread.
+pub unsafe trait Owner: Send + Sync + 'static {
+    /// The reference as a pointer, still counted.
+    fn into_raw(self) -> NonNull<()>;
+
+    /// Counts one reference more.
+    ///
+    /// # Safety
+    /// `raw` came from `into_raw` of this type, and a reference to it is still counted.
+    unsafe fn clone_raw(raw: NonNull<()>);
+
+    /// Counts one reference less, and frees what nobody refers to any more.
+    ///
+    /// # Safety
+    /// As [`Owner::clone_raw`]; that reference is not used afterwards.
+    unsafe fn drop_raw(raw: NonNull<()>);
+}
+
+// SAFETY: an `Arc` counts as the trait wants it to.
+unsafe impl<T: Send + Sync + 'static> Owner for Arc<T> {
+    #[inline]
+    fn into_raw(self) -> NonNull<()> {
+        NonNull::new(Arc::into_raw(self).cast_mut()).expect("no `Arc` is null").cast()
+    }
+
+    #[inline]
+    unsafe fn clone_raw(raw: NonNull<()>) {
+        // SAFETY: the caller's: an `Arc<T>` was made this pointer, and is counted.
+        unsafe { Arc::increment_strong_count(raw.as_ptr().cast::<T>().cast_const()) }
+    }
+
+    #[inline]
+    unsafe fn drop_raw(raw: NonNull<()>) {
+        // SAFETY: as above.
+        unsafe { drop(Arc::from_raw(raw.as_ptr().cast::<T>().cast_const())) }
+    }
+}
+
+/// A reference to an [`Owner`] of any type.
+pub struct Kept {
+    raw: NonNull<()>,
+    clone_raw: unsafe fn(NonNull<()>),
+    drop_raw: unsafe fn(NonNull<()>),
+}
+
+impl Kept {
+    /// Keeps what `owner` refers to.
+    #[inline]
+    pub fn new<O: Owner>(owner: O) -> Kept {
+        Kept { raw: owner.into_raw(), clone_raw: O::clone_raw, drop_raw: O::drop_raw }
+    }
+}
+
+// SAFETY: an `Owner` is Send and Sync, and its functions may be called from any thread.
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
+
+impl Clone for Kept {
+    #[inline]
+    fn clone(&self) -> Kept {
+        // SAFETY: SLICE-2: `self` holds a reference.
+        unsafe { (self.clone_raw)(self.raw) };
+        Kept { ..*self }
+    }
+}
+
+impl Drop for Kept {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: SLICE-2: the reference that `self` holds, which nobody uses after this.
+        unsafe { (self.drop_raw)(self.raw) }
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
 }
 
 // SAFETY: SLICE-1: the bytes are immutable for as long as `_owner` lives, and `_owner` is Send + Sync.
@@ -43,13 +129,12 @@ impl Slice {
     /// # Safety
     /// SLICE-1: `bytes` must be neither moved, changed nor freed while `owner` or a clone of it lives.
     #[inline]
-    pub unsafe fn pinned<T: Any + Send + Sync>(bytes: &[u8], owner: &Arc<T>) -> Slice {
+    pub unsafe fn pinned<O: Owner + Clone>(bytes: &[u8], owner: &O) -> Slice {
         Slice::inline(bytes).unwrap_or_else(|| {
-            let owner: Arc<dyn Any + Send + Sync> = owner.clone();
             Slice(Repr::Pinned {
                 start: NonNull::from(bytes).cast(),
                 len: bytes.len(),
-                _owner: owner,
+                _owner: Kept::new(owner.clone()),
             })
         })
     }

@@ -15,6 +15,7 @@ Examples:
   stratalog --db demo-db put greeting 'hello, world'
   stratalog --db demo-db stats --json
   stratalog wal verify demo-db
+  stratalog table stats demo-db/000002.sst
   journalctl -o json | stratalog --db logs import - --format jsonl --key __CURSOR
 
 Exit codes:
@@ -67,6 +68,53 @@ pub enum Command {
     /// Look into the write-ahead log of a database, or any other, file by file
     #[command(subcommand)]
     Wal(Wal),
+    /// Look into a table or a value file of a database, or any other
+    #[command(subcommand)]
+    Table(Table),
+}
+
+/// What can be done with a table or a value file, without opening the database.
+#[derive(Debug, Subcommand)]
+pub enum Table {
+    Dump(TableDump),
+    Verify(TableFile),
+    /// Show how a file is made up: counts, sizes, compression, filter and index
+    Stats(TableFile),
+}
+
+/// Show the blocks of a table or the records of a value file, and what is in them
+///
+/// A damaged block is shown as such, and what follows it, too. Only reads.
+#[derive(Debug, Args)]
+pub struct TableDump {
+    /// The file
+    pub file: PathBuf,
+
+    /// Show the entries of each block
+    #[arg(long)]
+    pub entries: bool,
+
+    /// Show the first bytes of each value, too
+    #[arg(long)]
+    pub values: bool,
+
+    /// Only entries whose keys are not less than this one
+    #[arg(long, value_name = "KEY", requires = "entries")]
+    pub from: Option<OsString>,
+
+    /// Stop after this many entries, or records of a value file
+    #[arg(long, value_name = "ENTRIES")]
+    pub limit: Option<u64>,
+}
+
+/// Read a whole file and verify all that it says
+///
+/// Every checksum, the order of the keys, that index and filter lead to each of them, and the properties.
+/// Damage is reported with file and offset, exit code 4.
+#[derive(Debug, Args)]
+pub struct TableFile {
+    /// The file
+    pub file: PathBuf,
 }
 
 /// What can be done with a log, without opening the database.

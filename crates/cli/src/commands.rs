@@ -5,6 +5,7 @@ mod maintain;
 mod progress;
 mod query;
 mod scan;
+mod table;
 mod wal;
 
 use std::io;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     };
     match cli.command {
         Command::Wal(command) => wal::run(command, cli.json),
+        Command::Table(command) => table::run(command, cli.json),
         Command::Import(args) => import::run(&target(), args),
         Command::Scan(args) => scan::run(&target(), args),
         Command::Get(args) => query::get(&target(), args),

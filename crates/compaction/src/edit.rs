@@ -11,9 +11,10 @@
 //! | 4 | next id | varint: every file id below has been given out |
 //! | 5 | log start | varint position: the log has a segment that starts here or later |
 //! | 6 | closed at | varint position: the log ends here, cleanly closed |
+//! | 7 | added values | varint keyspace (0), [`ValueSummary`] |
 
 use stratalog_base::codec::{Decoder, Malformed, put_varint};
-use stratalog_sstable::TableSummary;
+use stratalog_sstable::{TableSummary, ValueSummary};
 
 use crate::{LEVELS, Shape, Version};
 
@@ -24,6 +25,8 @@ pub struct VersionEdit {
     pub removed: Vec<(usize, u64)>,
     /// Level and summary of tables that come (or move).
     pub added: Vec<(usize, TableSummary)>,
+    /// Value files that come: added tables refer to each. They leave by themselves (VALUES-1).
+    pub added_values: Vec<ValueSummary>,
     /// The numbers that change.
     pub numbers: Numbers,
 }
@@ -62,7 +65,8 @@ impl VersionEdit {
     pub fn snapshot<T: Shape + Clone>(version: &Version<T>) -> VersionEdit {
         let added =
             version.tables().map(|(level, table)| (level, table.summary().clone())).collect();
-        VersionEdit { added, ..VersionEdit::default() }
+        let added_values = version.values().iter().map(|it| it.summary).collect();
+        VersionEdit { added, added_values, ..VersionEdit::default() }
     }
 
     /// Appends the bytes.
@@ -77,6 +81,11 @@ impl VersionEdit {
             out.push(2);
             put_varint(out, DEFAULT_KEYSPACE);
             put_varint(out, *level as u64);
+            summary.encode(out);
+        }
+        for summary in &self.added_values {
+            out.push(7);
+            put_varint(out, DEFAULT_KEYSPACE);
             summary.encode(out);
         }
         let Numbers { flushed, next_id, log_start, closed_at } = self.numbers;
@@ -109,6 +118,10 @@ impl VersionEdit {
                 4 => edit.numbers.next_id = Some(decoder.varint()?),
                 5 => edit.numbers.log_start = Some(decoder.varint()?),
                 6 => edit.numbers.closed_at = Some(decoder.varint()?),
+                7 => {
+                    decode_keyspace(&mut decoder)?;
+                    edit.added_values.push(ValueSummary::decode(&mut decoder)?);
+                }
                 _ => return Err(decoder.malformed("unknown field of a version edit")),
             }
         }
@@ -117,8 +130,13 @@ impl VersionEdit {
 }
 
 fn decode_level(decoder: &mut Decoder<'_>) -> Result<usize, Malformed> {
-    if decoder.varint()? != DEFAULT_KEYSPACE {
-        return Err(decoder.malformed("unknown keyspace"));
-    }
+    decode_keyspace(decoder)?;
     decoder.varint_max(LEVELS - 1)
+}
+
+fn decode_keyspace(decoder: &mut Decoder<'_>) -> Result<(), Malformed> {
+    match decoder.varint()? {
+        DEFAULT_KEYSPACE => Ok(()),
+        _ => Err(decoder.malformed("unknown keyspace")),
+    }
 }

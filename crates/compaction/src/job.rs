@@ -1,26 +1,48 @@
-//! Running a plan: sorted entries in, tables out. Flushes and compactions are both [`write_tables`].
+//! Running a plan: sorted entries in, tables and value files out. Flushes and compactions are both
+//! [`write_tables`].
 
 use std::sync::Arc;
 
 use stratalog_base::fs::File;
 use stratalog_base::{Cursor, Error, Result};
-use stratalog_sstable::{ReadUse, TableOptions, TableSummary, TableWriter};
+use stratalog_sstable::{ReadUse, TableOptions, TableSummary, TableWriter, ValueSummary};
 
+use crate::separate::{Separation, Separator};
 use crate::{LEVELS, LevelCursor, Merge, Plan, Readable, Retain, Shape, Version, VersionEdit};
 
 /// Entries between two looks at whether the job should stop.
 const STOP_EVERY: u32 = 4096;
 
-/// Where the tables of a job go.
+/// What a job needs a new file for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewFile {
+    /// A table.
+    Table,
+    /// Values that lie outside tables.
+    Values,
+}
+
+/// Where the tables and values of a job go.
 pub struct Output<'a> {
-    /// Creates the file of the next table and gives its id.
-    pub create: &'a mut dyn FnMut() -> Result<(u64, Arc<dyn File>)>,
+    /// Creates the next file and gives its id.
+    pub create: &'a mut dyn FnMut(NewFile) -> Result<(u64, Arc<dyn File>)>,
     /// How tables are built.
     pub table: &'a TableOptions,
     /// A new table is started at the first new user key after this many bytes.
     pub table_bytes: u64,
+    /// Which values go to files of their own.
+    pub values: &'a Separation<'a>,
     /// Whether the job should be given up.
     pub stop: &'a dyn Fn() -> bool,
+}
+
+/// What a job wrote.
+#[derive(Debug)]
+pub struct Written {
+    /// The tables, ascending.
+    pub tables: Vec<TableSummary>,
+    /// The value files; every one is referred to by a table among these.
+    pub values: Vec<ValueSummary>,
 }
 
 /// Runs `plan`, made for `version`, and returns the change that puts its outcome in place.
@@ -46,8 +68,9 @@ pub fn run<T: Readable + Clone>(
     }
     let mut below = Below::new(version, plan.target);
     let may_exist_below = |user: &[u8]| below.may_hold(user);
-    let added = write_tables(&mut Merge::new(sources), retain, may_exist_below, output)?;
-    edit.added = added.into_iter().map(|summary| (plan.target, summary)).collect();
+    let written = write_tables(&mut Merge::new(sources), retain, may_exist_below, output)?;
+    edit.added = written.tables.into_iter().map(|summary| (plan.target, summary)).collect();
+    edit.added_values = written.values;
     Ok(edit)
 }
 
@@ -73,7 +96,7 @@ impl<'a, T: Shape + Clone> Below<'a, T> {
 }
 
 /// Writes what `retain` keeps of the entries of `cursor`, which is positioned at its first entry by
-/// this function, to tables. `may_exist_below` is asked about ascending user keys, as
+/// this function, to tables, and large values to value files. `may_exist_below` is asked about ascending user keys, as
 /// [`Retain::keep`] says.
 ///
 /// The files are synced when this returns; their directory is not.
@@ -86,8 +109,9 @@ pub fn write_tables(
     mut retain: Retain,
     mut may_exist_below: impl FnMut(&[u8]) -> bool,
     output: &mut Output<'_>,
-) -> Result<Vec<TableSummary>> {
-    let mut done = Vec::new();
+) -> Result<Written> {
+    let mut tables = Vec::new();
+    let mut separator = Separator::new(output.values);
     let mut writer: Option<TableWriter> = None;
     let mut last_user = Vec::new();
     let mut entries = 0u32;
@@ -102,16 +126,17 @@ pub fn write_tables(
             // VERSION-2: a table ends only where a user key ends.
             let full = |writer: &TableWriter| writer.bytes() >= output.table_bytes;
             if writer.as_ref().is_some_and(full) && last_user != key.user {
-                done.extend(writer.take().map(TableWriter::finish).transpose()?);
+                tables.extend(writer.take().map(TableWriter::finish).transpose()?);
             }
+            let (stored_key, stored) = separator.entry(key, cursor.value(), output.create)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 None => {
-                    let (id, file) = (output.create)()?;
+                    let (id, file) = (output.create)(NewFile::Table)?;
                     writer.insert(TableWriter::new(file, id, output.table))
                 }
             };
-            writer.add(key, cursor.value())?;
+            writer.add(stored_key, stored)?;
             if writer.bytes() >= output.table_bytes {
                 last_user.clear();
                 last_user.extend_from_slice(key.user);
@@ -119,6 +144,6 @@ pub fn write_tables(
         }
         cursor.next()?;
     }
-    done.extend(writer.map(TableWriter::finish).transpose()?);
-    Ok(done)
+    tables.extend(writer.map(TableWriter::finish).transpose()?);
+    Ok(Written { tables, values: separator.finish()? })
 }

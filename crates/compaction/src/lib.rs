@@ -10,23 +10,32 @@
 //! | `version` | the tree's shape and its invariants |
 //! | `edit` | a change of shape, and its bytes |
 //! | `planner` | what to merge next |
+//! | `filter_bits` | filter bits for the keys of each level |
 //! | `retain` | which versions of a key survive a merge |
-//! | `merge` | many sorted cursors as one |
+//! | `merge` | many sorted cursors as one, by a tree of losers |
+//! | `values` | which value files a version has, what of them is garbage |
+//! | `separate` | large values out of tables, into value files |
 //! | `level` | the disjoint tables of a level as one cursor |
 //! | `job` | entries in, tables out |
 
 mod edit;
+mod filter_bits;
 mod job;
 mod level;
 mod merge;
 mod planner;
 mod retain;
+mod separate;
+mod values;
 mod version;
 
 pub use edit::{Numbers, VersionEdit};
-pub use job::{Output, run, write_tables};
-pub use level::LevelCursor;
+pub use filter_bits::{Runs, filter_bits, runs_after};
+pub use job::{NewFile, Output, Written, run, write_tables};
+pub use level::{LevelCursor, Run};
 pub use merge::Merge;
 pub use planner::{Plan, Policy, plan, plan_all};
 pub use retain::Retain;
+pub use separate::Separation;
+pub use values::ValueUse;
 pub use version::{LEVELS, Readable, Shape, Version};

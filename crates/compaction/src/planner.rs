@@ -2,13 +2,17 @@
 //!
 //! Leveled: level 0 takes flushed memtables and is merged into level 1 when it has too many tables;
 //! each further level may hold `multiplier` times the bytes of the one above it. A level's score is
-//! its size over its limit; the level with the highest score of at least 1 is relieved.
+//! its size over its limit; the level with the highest score of at least 1 is relieved. When none is
+//! due, a table that refers to a value file which is mostly garbage is written anew where it stands, so
+//! that its live values leave that file.
 //!
 //! # Invariants
 //! - PLAN-1: inputs of a level 0 plan are the oldest tables of level 0, without a gap, so that
 //!   VERSION-3 holds for those that stay.
 //! - PLAN-2: every table of the target level that overlaps an input is an input.
 //! - PLAN-3: no input is busy.
+//! - PLAN-4: a plan whose target is the level of its input has one input and is not of level 0: what it
+//!   writes covers no key that its input does not.
 
 use std::collections::HashSet;
 
@@ -77,9 +81,31 @@ pub fn plan<T: Shape + Clone>(
         .filter(|&(score, _)| score >= 1.0)
         .collect();
     due.sort_by(|a, b| b.0.total_cmp(&a.0));
-    due.into_iter().find_map(|(_, level)| match level {
+    let relief = due.into_iter().find_map(|(_, level)| match level {
         0 => plan_level0(version, busy),
         _ => plan_level(version, level, busy),
+    });
+    relief.or_else(|| plan_garbage(version, busy))
+}
+
+/// The plan that takes live values out of a value file that is mostly garbage, the worst file first.
+///
+/// Each such plan leaves fewer references to the file, and what it writes has no garbage, so there is an
+/// end of them. Tables of level 0 have to wait until they are merged: two tables in the place of one
+/// could break VERSION-1.
+fn plan_garbage<T: Shape + Clone>(version: &Version<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
+    let mut files: Vec<_> = version.values().iter().filter(|it| it.is_mostly_garbage()).collect();
+    files.sort_by_key(|it| std::cmp::Reverse(it.garbage_bytes()));
+    files.into_iter().find_map(|file| {
+        let refers = |table: &T| {
+            let refs = &table.summary().value_refs;
+            refs.binary_search_by_key(&file.summary.id, |it| it.file).is_ok()
+        };
+        let mut tables = version.tables().filter(|(level, table)| *level > 0 && refers(table));
+        tables.find_map(|(level, table)| {
+            // PLAN-4
+            not_busy(Plan { inputs: vec![(level, vec![table.clone()])], target: level }, busy)
+        })
     })
 }
 

@@ -6,14 +6,17 @@
 //!   versions of a user key in the level stand in one table.
 //! - VERSION-3: of two versions of a user key, the newer stands in the lower-numbered level (or, in
 //!   level 0, in the table further to the front).
-//! - VERSION-4: no table stands in a version twice.
+//! - VERSION-4: no table and no value file stands in a version twice.
+//!
+//! Which value files it has follows from its tables: VALUES-1 and VALUES-2 in `values`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use stratalog_sstable::{Table, TableSummary};
+use stratalog_sstable::{Table, TableSummary, ValueSummary};
 
 use crate::VersionEdit;
+use crate::values::{ValueUse, uses};
 
 /// Levels in the tree. With the default policy the last one may hold 25 TB.
 pub const LEVELS: usize = 7;
@@ -52,11 +55,12 @@ impl<T: Shape + ?Sized> Shape for Arc<T> {
 #[derive(Clone, Debug)]
 pub struct Version<T> {
     levels: [Vec<T>; LEVELS],
+    values: Vec<ValueUse>,
 }
 
 impl<T> Default for Version<T> {
     fn default() -> Self {
-        Version { levels: std::array::from_fn(|_| Vec::new()) }
+        Version { levels: std::array::from_fn(|_| Vec::new()), values: Vec::new() }
     }
 }
 
@@ -72,6 +76,17 @@ impl<T: Shape + Clone> Version<T> {
             .iter()
             .enumerate()
             .flat_map(|(level, tables)| tables.iter().map(move |t| (level, t)))
+    }
+
+    /// The value files, in the order of their ids.
+    pub fn values(&self) -> &[ValueUse] {
+        &self.values
+    }
+
+    /// The value file with this id.
+    pub fn value_file(&self, id: u64) -> Option<&ValueUse> {
+        let index = self.values.binary_search_by_key(&id, |it| it.summary.id).ok()?;
+        Some(&self.values[index])
     }
 
     /// Bytes of a level's tables.
@@ -133,11 +148,28 @@ impl<T: Shape + Clone> Version<T> {
             };
             tables.insert(index, table);
         }
+        next.values = self.values_after(edit, &next).map_err(&misfit)?;
         next.check().map_err(misfit)?;
         Ok(next)
     }
 
-    /// Checks VERSION-1, VERSION-2 and VERSION-4.
+    /// The value files of `next`, whose tables are those of this version after `edit` (VALUES-1).
+    fn values_after(&self, edit: &VersionEdit, next: &Version<T>) -> Result<Vec<ValueUse>, String> {
+        let before = self.values.iter().map(|it| it.summary);
+        let known = before.chain(edit.added_values.iter().copied());
+        let values = uses(next.tables().map(|(_, table)| table.summary()), known)?;
+        for ValueSummary { id, .. } in &edit.added_values {
+            if self.value_file(*id).is_some() {
+                return Err(format!("VERSION-4: value file {id} is added twice"));
+            }
+            if values.binary_search_by_key(id, |it| it.summary.id).is_err() {
+                return Err(format!("VALUES-1: no table refers to the added value file {id}"));
+            }
+        }
+        Ok(values)
+    }
+
+    /// Checks VERSION-1, VERSION-2 and, of tables, VERSION-4.
     ///
     /// # Errors
     /// A sentence that names the tables that break one.

@@ -6,7 +6,7 @@
 //!
 //! | bytes | field | meaning |
 //! |---|---|---|
-//! | 1 | kind | [`Kind`] |
+//! | 1 | kind | [`Kind`], `Delete` or `Put` |
 //! | varint | keyspace | id of the keyspace; 0 is the default one, others are refused for now |
 //! | varint, … | key | length and bytes |
 //! | varint, … | value | length and bytes; only if kind is `Put` |
@@ -133,7 +133,9 @@ fn encode_entry(out: &mut Vec<u8>, kind: Kind, key: &[u8], value: &[u8]) {
 
 fn decode_entry<'a>(decoder: &mut Decoder<'a>) -> Result<Entry<'a>, Malformed> {
     let malformed = decoder.malformed("unknown kind of entry");
-    let kind = Kind::from_byte(decoder.u8()?).ok_or(malformed)?;
+    // A handle into a value file means nothing in a log.
+    let kind = Kind::from_byte(decoder.u8()?).filter(|kind| *kind != Kind::Separated);
+    let kind = kind.ok_or(malformed)?;
     if decoder.varint()? != DEFAULT_KEYSPACE {
         return Err(decoder.malformed("unknown keyspace"));
     }

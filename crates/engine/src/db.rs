@@ -177,7 +177,8 @@ impl Db {
     /// # Errors
     /// As [`Db::get`].
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.get(key)?.is_some())
+        self.store().check_open()?;
+        self.store().contains(key.as_ref(), None)
     }
 
     /// All entries, in the order of their keys.

@@ -5,6 +5,7 @@
 //! | `LOCK` | locked while a handle has the store open |
 //! | `MANIFEST` | the tree's shape; replaced as a whole by renaming `MANIFEST.tmp` over it |
 //! | `NNNNNN.sst` | a table; the number is its id, never given out twice |
+//! | `NNNNNN.val` | a value file; its id is of the same numbers |
 //! | `NNNNNN.wal` | a segment of the log, which names them itself |
 
 use std::path::{Path, PathBuf};
@@ -13,16 +14,42 @@ pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const MANIFEST: &str = "MANIFEST";
 pub(crate) const MANIFEST_TMP: &str = "MANIFEST.tmp";
 
-/// The path of table `id`.
-pub(crate) fn table(dir: &Path, id: u64) -> PathBuf {
-    dir.join(format!("{id:06}.sst"))
+/// A file that a version names, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataFile {
+    /// A table.
+    Table(u64),
+    /// A value file.
+    Values(u64),
 }
 
-/// The id of the table called `name`.
-pub(crate) fn table_id(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".sst")?;
-    let id: u64 = digits.parse().ok()?;
-    (id < u64::MAX && table(Path::new(""), id) == Path::new(name)).then_some(id)
+impl DataFile {
+    /// Its path.
+    pub fn path(self, dir: &Path) -> PathBuf {
+        match self {
+            DataFile::Table(id) => dir.join(format!("{id:06}.sst")),
+            DataFile::Values(id) => dir.join(format!("{id:06}.val")),
+        }
+    }
+
+    /// The file called `name`.
+    pub fn named(name: &str) -> Option<DataFile> {
+        let (digits, extension) = name.split_once('.')?;
+        let id: u64 = digits.parse().ok()?;
+        let file = match extension {
+            "sst" => DataFile::Table(id),
+            "val" => DataFile::Values(id),
+            _ => return None,
+        };
+        (id < u64::MAX && file.path(Path::new("")) == Path::new(name)).then_some(file)
+    }
+
+    /// Its id.
+    pub fn id(self) -> u64 {
+        match self {
+            DataFile::Table(id) | DataFile::Values(id) => id,
+        }
+    }
 }
 
 /// Whether `name` looks like a segment of the log.

@@ -3,7 +3,7 @@
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use stratalog_base::{Cursor, Error, Result, SeqNo, Slice};
+use stratalog_base::{Error, Result, SeqNo, Slice};
 
 use crate::scan::{Backward, Forward, is_above, is_below};
 use crate::store::Store;
@@ -27,14 +27,34 @@ pub struct Iter {
     front: Option<Forward>,
     back: Option<Backward>,
     /// Where the front end starts; `None` once it stands on an entry that was returned.
-    front_at: Option<KeyBound>,
+    front_at: Option<Start>,
     /// The same for the back end.
-    back_at: Option<KeyBound>,
+    back_at: Option<Start>,
+    /// Whether the front end is on its way and there is no back end that it could meet.
+    walking: bool,
     /// Whether the ends have met, or one of them has passed the whole range.
     met: bool,
     ended: bool,
     /// To be told by the next step.
     error: Option<Error>,
+}
+
+/// Where an end starts.
+#[derive(Debug)]
+enum Start {
+    /// At the range's bound.
+    Bound,
+    /// At this key, which counts.
+    Key(Box<[u8]>),
+}
+
+impl Start {
+    fn or<'a>(&'a self, bound: &'a KeyBound) -> Bound<&'a [u8]> {
+        match self {
+            Start::Bound => borrow(bound),
+            Start::Key(key) => Bound::Included(key),
+        }
+    }
 }
 
 fn borrow(bound: &KeyBound) -> Bound<&[u8]> {
@@ -72,8 +92,9 @@ impl Iter {
         Iter {
             view,
             seq: at.unwrap_or_else(|| store.newest_visible()), // VIEW-2: read after the pin.
-            front_at: Some(lower.clone()),
-            back_at: Some(upper.clone()),
+            front_at: Some(Start::Bound),
+            back_at: Some(Start::Bound),
+            walking: false,
             lower,
             upper,
             front: None,
@@ -88,12 +109,16 @@ impl Iter {
     /// The next entry from the front, lent until the next call. Nothing is allocated.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Corrupt`] if a table cannot be read; [`Error::Closed`] if the store
+    /// [`Error::Io`] or [`Error::Corrupt`] if a table or value file cannot be read; [`Error::Closed`] if the store
     /// was closed when the iterator was made. Then the iterator has ended.
     #[inline]
     pub fn advance(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        let front = self.step_front()?;
-        Ok(front.map(|front| (front.user(), front.entry().value())))
+        if !self.step_front()? {
+            return Ok(None);
+        }
+        let front = self.front.as_mut().expect("it made the step");
+        let entry = front.entry(&self.view.tree.values);
+        entry.inspect_err(|_| (self.ended, self.walking) = (true, false)).map(Some)
     }
 
     /// The next entry from the back, lent until the next call.
@@ -101,8 +126,12 @@ impl Iter {
     /// # Errors
     /// As [`Iter::advance`].
     pub fn advance_back(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        let back = self.step_back()?;
-        Ok(back.map(|back| (back.user(), &**back.value())))
+        if !self.step_back()? {
+            return Ok(None);
+        }
+        let back = self.back.as_mut().expect("it made the step");
+        let entry = back.entry(&self.view.tree.values).inspect_err(|_| self.ended = true);
+        entry.map(|(user, value)| Some((user, &**value)))
     }
 
     /// Makes the first entry at or behind `key`, within the range, the next one from the front. May go
@@ -110,49 +139,68 @@ impl Iter {
     pub fn seek(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
         let start = match is_below(key, borrow(&self.lower)) {
-            true => self.lower.clone(),
-            false => Bound::Included(key.into()),
+            true => Start::Bound,
+            false => Start::Key(key.into()),
         };
         self.front_at = Some(start);
+        self.walking = false;
         self.met = false;
     }
 
-    /// Moves the front end to its next entry.
+    /// Moves the front end to its next entry; false if there is none.
     #[inline]
-    fn step_front(&mut self) -> Result<Option<&Forward>> {
+    fn step_front(&mut self) -> Result<bool> {
+        let found = match &mut self.front {
+            Some(front) if self.walking => match front.next() {
+                Ok(found) => found && !is_above(front.user(), borrow(&self.upper)),
+                Err(error) => {
+                    (self.ended, self.walking) = (true, false);
+                    return Err(error);
+                }
+            },
+            _ => self.start_front()?,
+        };
+        self.met |= !found;
+        self.walking &= found;
+        Ok(found)
+    }
+
+    /// The same where the front end starts, or may meet the back end.
+    fn start_front(&mut self) -> Result<bool> {
         if !self.may_go_on()? {
-            return Ok(None);
+            return Ok(false);
         }
         let lower = borrow(&self.lower);
         // A back end that has not returned what it stands on bounds this one from there.
-        let upper = borrow(self.back_at.as_ref().unwrap_or(&self.upper));
+        let upper = self.back_at.as_ref().unwrap_or(&Start::Bound).or(&self.upper);
         let front = self
             .front
             .get_or_insert_with(|| Forward::new(&self.view, self.seq, lower, borrow(&self.upper)));
         let moved = match self.front_at.take() {
-            Some(start) => front.seek(borrow(&start)),
+            Some(start) => front.seek(start.or(&self.lower)),
             None => front.next(),
         };
         let found = moved.inspect_err(|_| self.ended = true)?;
         let back = self.back.as_ref().filter(|_| self.back_at.is_none());
         let beyond = back.is_some_and(|back| front.user() >= back.user());
-        self.met = !found || beyond || is_above(front.user(), upper);
-        Ok((!self.met).then_some(front))
+        self.walking = self.back.is_none();
+        Ok(found && !beyond && !is_above(front.user(), upper))
     }
 
-    /// Moves the back end to its next entry.
-    fn step_back(&mut self) -> Result<Option<&Backward>> {
+    /// Moves the back end to its next entry; false if there is none.
+    fn step_back(&mut self) -> Result<bool> {
         if !self.may_go_on()? {
-            return Ok(None);
+            return Ok(false);
         }
         // A front end that was sent somewhere bounds this one from there.
-        let lower = borrow(self.front_at.as_ref().unwrap_or(&self.lower));
+        let lower = self.front_at.as_ref().unwrap_or(&Start::Bound).or(&self.lower);
         let upper = borrow(&self.upper);
+        self.walking = false;
         let back = self
             .back
             .get_or_insert_with(|| Backward::new(&self.view, self.seq, borrow(&self.lower), upper));
         let moved = match self.back_at.take() {
-            Some(start) => back.seek(borrow(&start)),
+            Some(start) => back.seek(start.or(&self.upper)),
             None => back.next(),
         };
         let found = moved.inspect_err(|_| self.ended = true)?;
@@ -161,9 +209,9 @@ impl Iter {
         self.met = !found || beyond || is_below(back.user(), lower);
         if found && self.met {
             // Not returned: after a seek of the front end it may be within the range again.
-            self.back_at = Some(Bound::Included(back.user().into()));
+            self.back_at = Some(Start::Key(back.user().into()));
         }
-        Ok((!self.met).then_some(back))
+        Ok(!self.met)
     }
 
     /// Tells the error of the start, once.
@@ -181,14 +229,25 @@ impl Iterator for Iter {
     type Item = Result<(Slice, Slice)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = |front: &Forward| (Slice::copy(front.user()), front.entry().value_slice());
-        self.step_front().map(|front| front.map(entry)).transpose()
+        let found = self.step_front();
+        let entry = found.and_then(|found| {
+            let Some(front) = self.front.as_ref().filter(|_| found) else { return Ok(None) };
+            let value = front.value_slice(&self.view.tree.values);
+            let value = value.inspect_err(|_| (self.ended, self.walking) = (true, false))?;
+            Ok(Some((Slice::copy(front.user()), value)))
+        });
+        entry.transpose()
     }
 }
 
 impl DoubleEndedIterator for Iter {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let entry = |back: &Backward| (Slice::copy(back.user()), back.value().clone());
-        self.step_back().map(|back| back.map(entry)).transpose()
+        let found = self.step_back();
+        let entry = found.and_then(|found| {
+            let Some(back) = self.back.as_mut().filter(|_| found) else { return Ok(None) };
+            let entry = back.entry(&self.view.tree.values).inspect_err(|_| self.ended = true);
+            entry.map(|(user, value)| Some((Slice::copy(user), value.clone())))
+        });
+        entry.transpose()
     }
 }

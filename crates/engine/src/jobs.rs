@@ -1,4 +1,5 @@
-//! The jobs: flush a memtable, merge tables, and waiting for either.
+//! The jobs: flush a memtable, merge tables (and collect the garbage of value files on the way), and
+//! waiting for either.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,12 +7,15 @@ use std::sync::Arc;
 use stratalog_base::Result;
 use stratalog_base::sync::Ordering;
 use stratalog_compaction::{
-    Numbers, Output, Plan, Retain, Shape, VersionEdit, plan, plan_all, run, write_tables,
+    NewFile, Numbers, Output, Plan, Retain, Separation, Shape, ValueUse, VersionEdit, plan,
+    plan_all, run, runs_after, write_tables,
 };
+use stratalog_sstable::TableOptions;
 use stratalog_wal::Wal;
 
 use crate::store::Store;
-use crate::table_file::{NewTables, TableFile};
+use crate::table_file::{NewFiles, TableFile};
+use crate::values::Tree;
 use crate::work::{State, TASKS, Task};
 
 impl Store {
@@ -69,7 +73,7 @@ impl Store {
         self.work.run_alone(Task::Compact, || {
             let plan = plan_all(&self.view.pin().tree, &HashSet::new());
             // Not a move: what nobody needs has to go.
-            plan.map_or(Ok(()), |plan| self.merge(&plan))?;
+            plan.map_or(Ok(()), |plan| self.merge(&plan, |_| true))?;
             self.tidy();
             Ok(())
         })
@@ -106,13 +110,24 @@ impl Store {
 
     fn flush_oldest(&self) -> Result<()> {
         let Some(sealed) = self.view.pin().sealed.last().cloned() else { return Ok(()) };
-        let tables = self.write(u64::MAX, |output| {
-            let retain = Retain::new(self.snapshots.list());
-            write_tables(&mut sealed.memtable.cursor(), retain, |_| true, output)
-        })?;
-        let added = tables.into_iter().map(|table| (0, table)).collect();
-        let numbers = Numbers { flushed: Some(sealed.end), ..Numbers::default() };
-        self.install(VersionEdit { added, numbers, ..VersionEdit::default() }, Some(&sealed))?;
+        let runs = runs_after(&self.view.pin().tree.version, sealed.memtable.len() as u64, None);
+        let written = self.write(
+            u64::MAX,
+            &self.options.output_options(0, &runs),
+            &Tree::default(),
+            |_| false,
+            |output| {
+                let retain = Retain::new(self.snapshots.list());
+                write_tables(&mut sealed.memtable.cursor(), retain, |_| true, output)
+            },
+        )?;
+        let edit = VersionEdit {
+            added: written.tables.into_iter().map(|table| (0, table)).collect(),
+            added_values: written.values,
+            numbers: Numbers { flushed: Some(sealed.end), ..Numbers::default() },
+            ..VersionEdit::default()
+        };
+        self.install(edit, Some(&sealed))?;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         // STORE-3. The flush is done; segments that stay go with the next one, or at the next open.
         let _ = self.log.truncate_before(sealed.end);
@@ -120,7 +135,9 @@ impl Store {
     }
 
     fn compact(&self, plan: &Plan<Arc<TableFile>>) -> Result<()> {
-        let Some((level, table)) = plan.trivial_move() else { return self.merge(plan) };
+        let Some((level, table)) = plan.trivial_move() else {
+            return self.merge(plan, ValueUse::is_mostly_garbage);
+        };
         let edit = VersionEdit {
             removed: vec![(level, table.summary().id)],
             added: vec![(plan.target, table.summary().clone())],
@@ -131,9 +148,19 @@ impl Store {
         Ok(())
     }
 
-    fn merge(&self, plan: &Plan<Arc<TableFile>>) -> Result<()> {
-        let edit = self.write(self.options.table_bytes, |output| {
-            let tree = self.view.pin().tree.clone();
+    /// Merges what `plan` says. Values that the merge meets in a value file of which `collect` says so
+    /// are written anew.
+    fn merge(
+        &self,
+        plan: &Plan<Arc<TableFile>>,
+        collect: impl Fn(&ValueUse) -> bool,
+    ) -> Result<()> {
+        // The plan's tables are in it: whoever makes plans and runs them is alone (WORK-2).
+        let tree = self.view.pin().tree.clone();
+        let collect = |id| tree.value_file(id).is_some_and(&collect);
+        let runs = runs_after(&tree.version, 0, Some(plan));
+        let table = self.options.output_options(plan.target, &runs);
+        let edit = self.write(self.options.table_bytes, &table, &tree, collect, |output| {
             run(plan, &tree, Retain::new(self.snapshots.list()), output)
         })?;
         self.install(edit, None)?;
@@ -141,18 +168,30 @@ impl Store {
         Ok(())
     }
 
-    /// Runs `job` with new table files for its output, and removes them if it fails: nothing names
-    /// them yet.
+    /// Runs `job`, whose inputs stand in `tree`, with new files for its output, and removes them if it
+    /// fails: nothing names them yet.
     fn write<R>(
         &self,
         table_bytes: u64,
+        table: &TableOptions,
+        tree: &Tree,
+        collect: impl Fn(u64) -> bool,
         job: impl FnOnce(&mut Output<'_>) -> Result<R>,
     ) -> Result<R> {
-        let mut new = NewTables::new(&self.fs, &self.dir);
-        let mut create = || new.create(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let stop = || self.work.is_closing();
-        let table = &self.table_options;
-        let outcome = job(&mut Output { create: &mut create, table, table_bytes, stop: &stop })?;
+        let mut new = NewFiles::new(&self.fs, &self.dir);
+        let mut create =
+            |file: NewFile| new.create(file, self.next_id.fetch_add(1, Ordering::Relaxed));
+        let outcome = job(&mut Output {
+            create: &mut create,
+            table,
+            table_bytes,
+            values: &Separation {
+                collect: &collect,
+                read: &|handle| tree.values.read(handle),
+                ..self.options.separation()
+            },
+            stop: &|| self.work.is_closing(),
+        })?;
         new.keep();
         Ok(outcome)
     }

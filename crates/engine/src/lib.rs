@@ -49,6 +49,7 @@ mod snapshot;
 mod stats;
 mod store;
 mod table_file;
+mod values;
 mod view;
 mod visible;
 mod work;
@@ -63,7 +64,7 @@ pub use stats::{CheckReport, DroppedRange, LevelStats, RecoveryReport, Stats};
 
 pub use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 pub use stratalog_base::{Error, Result, SeqNo, Slice};
-pub use stratalog_sstable::Compression;
+pub use stratalog_sstable::{Compression, FilterPolicy, ReadBy};
 pub use stratalog_wal::{Durability, RecoveryMode};
 
 /// The parts whose concurrency is model-checked: `tests/loom.rs` runs them as they are.

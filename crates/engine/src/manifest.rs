@@ -33,7 +33,7 @@ use stratalog_base::fs::{File, Fs, read_all};
 use stratalog_base::{Error, Result};
 use stratalog_compaction::{Numbers, VersionEdit};
 
-use crate::file_name::{MANIFEST, MANIFEST_TMP};
+use crate::file_name::{DataFile, MANIFEST, MANIFEST_TMP};
 
 const MAGIC: &[u8; 8] = b"STRATMAN";
 const VERSION: u32 = 1;
@@ -55,8 +55,8 @@ pub(crate) struct Manifest {
     numbers: Numbers,
     /// The file is replaced once it is longer than this.
     end_max: u64,
-    /// Tables that edits named whose append failed (MANIFEST-2).
-    in_doubt: Vec<u64>,
+    /// Files that edits named whose append failed (MANIFEST-2).
+    in_doubt: Vec<DataFile>,
 }
 
 impl Manifest {
@@ -131,13 +131,13 @@ impl Manifest {
         Ok(())
     }
 
-    /// Takes note that an edit which names these new tables failed: it may be found, or not.
-    pub fn doubt(&mut self, ids: impl Iterator<Item = u64>) {
-        self.in_doubt.extend(ids);
+    /// Takes note that an edit which names these new files failed: it may be found, or not.
+    pub fn doubt(&mut self, files: impl Iterator<Item = DataFile>) {
+        self.in_doubt.extend(files);
     }
 
-    /// The tables that this manifest may or may not name; to be asked when another is in force.
-    pub fn in_doubt(self) -> impl Iterator<Item = u64> {
+    /// The files that this manifest may or may not name; to be asked when another is in force.
+    pub fn in_doubt(self) -> impl Iterator<Item = DataFile> {
         self.in_doubt.into_iter()
     }
 

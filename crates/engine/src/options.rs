@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use stratalog_base::fs::{Fs, OsFs};
 use stratalog_base::{Error, Result};
-use stratalog_sstable::Compression;
+use stratalog_compaction::{LEVELS, Runs, Separation, filter_bits};
+use stratalog_sstable::{Compression, FilterPolicy, ReadBy, TableOptions};
 use stratalog_wal::{Durability, RecoveryMode};
 
 use crate::Db;
@@ -26,12 +27,17 @@ pub struct Options {
     pub(crate) cache_bytes: usize,
     pub(crate) block_bytes: usize,
     pub(crate) table_bytes: u64,
-    pub(crate) filter_bits_per_key: usize,
-    pub(crate) compression: Compression,
+    pub(crate) filter_bits_per_key: f64,
+    pub(crate) filter: FilterPolicy,
+    pub(crate) prefix_bytes: usize,
+    pub(crate) compression: [Compression; LEVELS],
+    pub(crate) separate_values_from: usize,
     pub(crate) durability: Durability,
     pub(crate) sync_interval: Duration,
     pub(crate) recovery: RecoveryMode,
     pub(crate) background: bool,
+    pub(crate) max_open_tables: Option<usize>,
+    pub(crate) read_tables_by: ReadBy,
 }
 
 impl Default for Options {
@@ -43,12 +49,17 @@ impl Default for Options {
             cache_bytes: 256 << 20,
             block_bytes: 4 << 10,
             table_bytes: 64 << 20,
-            filter_bits_per_key: 10,
-            compression: Compression::Lz4,
+            filter_bits_per_key: 10.0,
+            filter: FilterPolicy::default(),
+            prefix_bytes: 0,
+            compression: [Compression::Lz4; LEVELS],
+            separate_values_from: 16 << 10,
             durability: Durability::Interval,
             sync_interval: Duration::from_millis(100),
             recovery: RecoveryMode::TornTail,
             background: true,
+            max_open_tables: None,
+            read_tables_by: ReadBy::Call,
         }
     }
 }
@@ -98,25 +109,75 @@ impl Options {
         self
     }
 
-    /// Bytes after which compaction starts the next table. Default: 64 MiB; at least 4 KiB.
+    /// Bytes after which compaction starts the next table, and any job the next value file. Default: 64 MiB; at least 4 KiB.
     #[must_use]
     pub fn table_bytes(mut self, bytes: u64) -> Self {
         self.table_bytes = bytes;
         self
     }
 
-    /// Bits of Bloom filter for each key; 10 let about 1 % of missing keys through to a block.
-    /// Default: 10; 0 for no filter; at most 32.
+    /// Bits of filter for each key, on average over the tree; 10 of a Bloom filter let about 1 % of
+    /// missing keys through to a block. Small levels get more bits and large ones fewer, so that a read
+    /// that asks all of them touches the fewest blocks. Default: 10; 0 for no filter; at most 32.
     #[must_use]
-    pub fn filter_bits_per_key(mut self, bits: usize) -> Self {
+    pub fn filter_bits_per_key(mut self, bits: f64) -> Self {
         self.filter_bits_per_key = bits;
         self
     }
 
-    /// How table blocks are compressed. Default: [`Compression::Lz4`].
+    /// Bytes from which on a value is kept out of the tables, in a value file that compactions leave alone
+    /// until more than half of it is garbage: they move a few bytes for each such value, and the store
+    /// takes up to about twice the space of what is live in it. Reads of such values cost a fifth more. Lower
+    /// it, say to 1 KiB, where writes matter more than scans. Default: 16 KiB; `usize::MAX` keeps all values
+    /// in tables; at least 32 B.
     #[must_use]
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
+    pub fn separate_values_from(mut self, bytes: usize) -> Self {
+        self.separate_values_from = bytes;
+        self
+    }
+
+    /// Which values the jobs put where, with no value file to collect or to read.
+    pub(crate) fn separation(&self) -> Separation<'static> {
+        Separation {
+            from_bytes: self.separate_values_from,
+            file_bytes: self.table_bytes,
+            compression: self.compression[0],
+            ..Separation::NONE
+        }
+    }
+
+    /// The structure of the filters. Default: [`FilterPolicy::Bloom`].
+    #[must_use]
+    pub fn filter(mut self, policy: FilterPolicy) -> Self {
+        self.filter = policy;
+        self
+    }
+
+    /// Leading bytes of keys that filters know as well, so that iterators over keys with a common
+    /// prefix of that length or more pass over tables that have none of them. Costs the filter bits of
+    /// a key for each distinct prefix of a table. Default: 0, which is off; at most 65 535.
+    #[must_use]
+    pub fn prefix_bytes(mut self, bytes: usize) -> Self {
+        self.prefix_bytes = bytes;
+        self
+    }
+
+    /// How table blocks and separated values are compressed, the latter with LZ4 where tables take Zstd.
+    /// Default: [`Compression::Lz4`].
+    #[must_use]
+    pub fn compression(self, compression: Compression) -> Self {
+        self.compression_by_level(&[compression])
+    }
+
+    /// How table blocks of each level are compressed, from level 0 on; the last is that of all further
+    /// levels. A table that moves to another level as it is stays as it is. An empty list changes
+    /// nothing.
+    #[must_use]
+    pub fn compression_by_level(mut self, levels: &[Compression]) -> Self {
+        if let Some(&last) = levels.last() {
+            let given = levels.iter().copied().chain(std::iter::repeat(last));
+            self.compression.iter_mut().zip(given).for_each(|(level, given)| *level = given);
+        }
         self
     }
 
@@ -151,11 +212,44 @@ impl Options {
         self
     }
 
+    /// Table files that are open at a time; others are closed and opened again when they are read.
+    /// Default: `None`, half of the files that the process may have open when the store is opened; at
+    /// least 1.
+    #[must_use]
+    pub fn max_open_tables(mut self, count: impl Into<Option<usize>>) -> Self {
+        self.max_open_tables = count.into();
+        self
+    }
+
+    /// How table files are read. Default: [`ReadBy::Call`].
+    #[must_use]
+    pub fn read_tables_by(mut self, read_by: ReadBy) -> Self {
+        self.read_tables_by = read_by;
+        self
+    }
+
     /// The file system. Default: the operating system's.
     #[must_use]
     pub fn fs(mut self, fs: Arc<dyn Fs>) -> Self {
         self.fs = fs;
         self
+    }
+
+    /// How tables are built for `level` of a tree that will have these runs.
+    pub(crate) fn output_options(&self, level: usize, runs: &[Runs; LEVELS]) -> TableOptions {
+        let bits = filter_bits(runs, self.filter, self.filter_bits_per_key);
+        self.table_options(level, bits[level])
+    }
+
+    fn table_options(&self, level: usize, filter_bits_per_key: f64) -> TableOptions {
+        TableOptions {
+            block_bytes: self.block_bytes,
+            filter: self.filter,
+            filter_bits_per_key,
+            prefix_bytes: self.prefix_bytes,
+            compression: self.compression[level],
+            ..TableOptions::default()
+        }
     }
 
     fn validate(&self) -> Result<()> {
@@ -168,7 +262,12 @@ impl Options {
         within("memtable_bytes", memtable.contains(&self.memtable_bytes), "64 KiB to 16 GiB")?;
         within("block_bytes", (64..=1 << 20).contains(&self.block_bytes), "64 B to 1 MiB")?;
         within("table_bytes", self.table_bytes >= 4 << 10, "at least 4 KiB")?;
-        within("filter_bits_per_key", self.filter_bits_per_key <= 32, "at most 32")?;
+        within("separate_values_from", self.separate_values_from >= 32, "at least 32 B")?;
+        within("max_open_tables", self.max_open_tables != Some(0), "at least 1")?;
+        for level in 0..LEVELS {
+            let bits = self.filter_bits_per_key;
+            self.table_options(level, bits).validate()?;
+        }
         within("sync_interval", (1..=3_600_000).contains(&ms), "1 ms to an hour")
     }
 }
@@ -190,5 +289,29 @@ impl WriteOptions {
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
         self
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_level_gets_its_own_bits_and_compression() {
+        let levels = [Compression::None, Compression::None, Compression::Lz4];
+        let options = Options::new().compression_by_level(&levels);
+        let mut runs = [Runs::default(); LEVELS];
+        for (level, runs) in runs.iter_mut().enumerate().skip(1) {
+            *runs = Runs { count: 1, entries: 1000 * 10u64.pow(level as u32) };
+        }
+        let tables: Vec<_> =
+            (0..LEVELS).map(|level| options.output_options(level, &runs)).collect();
+        let bits: Vec<f64> = tables.iter().map(|table| table.filter_bits_per_key).collect();
+        assert!(
+            bits.is_sorted_by(|a, b| a >= b) && bits[4] > bits[5] && bits[6] < 10.0,
+            "{bits:?}"
+        );
+        let compressed: Vec<_> = tables.iter().map(|t| t.compression == Compression::Lz4).collect();
+        assert_eq!(compressed, [false, false, true, true, true, true, true]);
     }
 }

@@ -1,7 +1,7 @@
 //! Opening a store: manifest, tables, log, in this order.
 //!
 //! 1. Lock the directory. Make sure that it is ours, or empty.
-//! 2. Read the manifest and open the tables that it names.
+//! 2. Read the manifest and open the tables and value files that it names.
 //! 3. Replay the log from where tables end into memtables, and write these to level 0.
 //! 4. Put a new manifest in force that names them and says that nothing is left to replay.
 //! 5. Begin a fresh log segment, and note in the manifest that it must be there.
@@ -13,8 +13,8 @@
 //!   later, because it claims that what it continues is durable, and replayed bytes need not be: the
 //!   page cache may show what the disk never got.
 //! - RECOVERY-2: nothing is ever appended to a file that was read back.
-//! - RECOVERY-3: a store that lost files is refused, not opened emptier: tables are named by the
-//!   manifest, and the log may not end before the position that the manifest gives (but in the mode
+//! - RECOVERY-3: a store that lost files is refused, not opened emptier: tables and value files are
+//!   named by the manifest, and the log may not end before the position that the manifest gives (but in the mode
 //!   that asks for whatever is left of it).
 
 use std::hash::{BuildHasher, RandomState};
@@ -26,10 +26,10 @@ use stratalog_base::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 use stratalog_base::{Error, Result};
 use stratalog_compaction::{Numbers, Policy, Shape, Version, VersionEdit};
 use stratalog_memtable::Memtable;
-use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
+use stratalog_sstable::{BlockCache, Handles, TableSummary};
 use stratalog_wal::{Backend, Log, LogOptions, Recovered, Wal};
 
-use crate::file_name::{self, LOCK, MANIFEST, MANIFEST_TMP};
+use crate::file_name::{self, DataFile, LOCK, MANIFEST, MANIFEST_TMP};
 use crate::lanes::Lanes;
 use crate::manifest::{self, Manifest};
 use crate::options::Options;
@@ -38,31 +38,27 @@ use crate::replay::{Replayed, replay};
 use crate::stats::{DroppedRange, RecoveryReport};
 use crate::store::{Counters, Store, apply};
 use crate::table_file::{Trash, remove_all};
-use crate::view::{Tree, View};
+use crate::values::Tree;
+use crate::view::View;
 use crate::visible::Visible;
 
 /// Opens the store in `dir`.
 pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let fs = options.fs.clone();
-    let table_options = TableOptions {
-        block_bytes: options.block_bytes,
-        filter_bits_per_key: options.filter_bits_per_key,
-        compression: options.compression,
-        ..TableOptions::default()
-    };
     let (lock, names) = lock_directory(&*fs, dir, options.create)?;
     let known = read_manifest(&*fs, dir, &names)?;
 
     let cache = BlockCache::new(options.cache_bytes);
+    let handles = Handles::new(fs.clone(), options.max_open_tables, options.read_tables_by);
     let trash = Arc::new(Trash::default());
     let whole = VersionEdit::snapshot(&known.tables);
-    let tree = apply(&*fs, dir, &cache, &trash, &Tree::default(), &whole)?;
+    let tree = apply(&handles, dir, &cache, &trash, &Tree::default(), &whole)?;
 
-    let next_id = names.iter().filter_map(|name| file_name::table_id(name)).map(|id| id + 1);
+    let next_id = names.iter().filter_map(|name| DataFile::named(name)).map(|it| it.id() + 1);
     let next_id = next_id.chain(known.numbers.next_id).max().unwrap_or(1);
-    let replayed = replay(&options, dir, &table_options, &known.numbers, known.store_id, next_id)?;
+    let replayed = replay(&options, dir, &known.tables, &known.numbers, known.store_id, next_id)?;
     let Replayed { recovered, edit, next_id, new } = replayed;
-    let tree = apply(&*fs, dir, &cache, &trash, &tree, &edit)?;
+    let tree = apply(&handles, dir, &cache, &trash, &tree, &edit)?;
 
     let newest = tree.tables().map(|(_, table)| table.summary().max_seq + 1).max().unwrap_or(0);
     let start = recovered.end.max(newest).max(known.numbers.flushed.unwrap_or(0));
@@ -98,7 +94,6 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         dir: dir.to_owned(),
         fs,
         options,
-        table_options,
         policy,
         manifest: Mutex::new(manifest),
         work: crate::work::Work::default(),
@@ -108,6 +103,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         visible: Visible::new(log.watermarks().reserved),
         log,
         snapshots: crate::snapshot::Snapshots::default(),
+        handles,
         cache,
         trash,
         next_id: AtomicU64::new(next_id),
@@ -149,10 +145,10 @@ fn refuse_foreign(dir: &Path, names: &[String], create: bool) -> Result<()> {
     }
 }
 
-/// Whether `name` is a table's or a segment's. The first manifest comes before the first of these, so
+/// Whether `name` is a table's, a value file's or a segment's. The first manifest comes before the first of these, so
 /// without a manifest they say that it was lost.
 fn is_data(name: &str) -> bool {
-    file_name::table_id(name).is_some() || file_name::is_segment(name)
+    DataFile::named(name).is_some() || file_name::is_segment(name)
 }
 
 fn no_store(dir: &Path, why: &str) -> Error {
@@ -192,12 +188,15 @@ fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<Known> {
     Ok(Known { store_id: contents.store_id, created: false, tables, numbers })
 }
 
-/// Removes temporary files and tables that the tree does not name.
+/// Removes temporary files, and tables and value files that the tree does not name.
 fn sweep(fs: &dyn Fs, dir: &Path, tree: &Tree) -> Result<Vec<String>> {
-    let named = |id: u64| tree.tables().any(|(_, table)| table.summary().id == id);
+    let named = |file: DataFile| match file {
+        DataFile::Table(id) => tree.tables().any(|(_, table)| table.summary().id == id),
+        DataFile::Values(id) => tree.value_file(id).is_some(),
+    };
     let mut names = fs.list(dir)?;
     names.retain(|name| {
-        name == MANIFEST_TMP || file_name::table_id(name).is_some_and(|id| !named(id))
+        name == MANIFEST_TMP || DataFile::named(name).is_some_and(|file| !named(file))
     });
     remove_all(fs, names.iter().map(|name| dir.join(name)))?;
     Ok(names)

@@ -4,24 +4,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stratalog_base::{Error, KeyRef, Result, SeqNo};
-use stratalog_compaction::{Numbers, Output, Retain, VersionEdit, write_tables};
+use stratalog_compaction::{
+    NewFile, Numbers, Output, Retain, Version, VersionEdit, runs_after, write_tables,
+};
 use stratalog_memtable::Memtable;
-use stratalog_sstable::TableOptions;
+use stratalog_sstable::TableSummary;
 use stratalog_wal::{FIRST_POSITION, Recovered, RecoveryMode, recover};
 
 use crate::batch::entries;
 use crate::options::Options;
-use crate::table_file::NewTables;
+use crate::table_file::NewFiles;
 
 /// What a replay found and wrote.
 pub(crate) struct Replayed {
     pub recovered: Recovered,
-    /// Adds the tables, which are durable.
+    /// Adds the tables and value files, which are durable.
     pub edit: VersionEdit,
     /// The first file id that was not given out.
     pub next_id: u64,
-    /// To be kept once something names the tables.
-    pub new: NewTables,
+    /// To be kept once something names them.
+    pub new: NewFiles,
 }
 
 /// Replays what `numbers` do not say to be in tables, with file ids from `next_id` on.
@@ -32,7 +34,7 @@ pub(crate) struct Replayed {
 pub(crate) fn replay(
     options: &Options,
     dir: &Path,
-    table_options: &TableOptions,
+    tables: &Version<TableSummary>,
     numbers: &Numbers,
     store_id: u64,
     next_id: u64,
@@ -40,11 +42,11 @@ pub(crate) fn replay(
     let mut replay = Replay {
         options,
         dir,
-        table_options,
+        tables,
         memtable: Arc::new(Memtable::new()),
         next_id,
         edit: VersionEdit::default(),
-        new: NewTables::new(&options.fs, dir),
+        new: NewFiles::new(&options.fs, dir),
     };
     let recovered = replay.run(numbers, store_id)?;
     let Replay { next_id, edit, new, .. } = replay;
@@ -55,11 +57,12 @@ pub(crate) fn replay(
 struct Replay<'a> {
     options: &'a Options,
     dir: &'a Path,
-    table_options: &'a TableOptions,
+    /// The tree without what is replayed.
+    tables: &'a Version<TableSummary>,
     memtable: Arc<Memtable>,
     next_id: u64,
     edit: VersionEdit,
-    new: NewTables,
+    new: NewFiles,
 }
 
 impl Replay<'_> {
@@ -91,7 +94,9 @@ impl Replay<'_> {
                 let what = format!("the log's record at position {position}: {}", malformed.what);
                 Error::corrupt(self.dir, malformed.offset as u64, what)
             })?;
-            self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
+            let inserted =
+                self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
+            inserted.expect("nobody seals a memtable of a replay");
         }
         let full = self.memtable.used_bytes() >= self.options.memtable_bytes;
         if full { self.flush() } else { Ok(()) }
@@ -99,19 +104,22 @@ impl Replay<'_> {
 
     fn flush(&mut self) -> Result<()> {
         let memtable = std::mem::replace(&mut self.memtable, Arc::new(Memtable::new()));
-        let mut create = || {
+        let mut create = |file: NewFile| {
             self.next_id += 1;
-            self.new.create(self.next_id - 1)
+            self.new.create(file, self.next_id - 1)
         };
+        let runs = runs_after(self.tables, memtable.len() as u64, None);
         let mut output = Output {
             create: &mut create,
-            table: self.table_options,
+            table: &self.options.output_options(0, &runs),
             table_bytes: u64::MAX,
+            values: &self.options.separation(),
             stop: &|| false,
         };
         let retain = Retain::new(Vec::new());
-        let tables = write_tables(&mut memtable.cursor(), retain, |_| true, &mut output)?;
-        self.edit.added.extend(tables.into_iter().map(|table| (0, table)));
+        let written = write_tables(&mut memtable.cursor(), retain, |_| true, &mut output)?;
+        self.edit.added.extend(written.tables.into_iter().map(|table| (0, table)));
+        self.edit.added_values.extend(written.values);
         Ok(())
     }
 }

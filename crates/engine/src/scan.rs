@@ -4,20 +4,27 @@
 //! sequence number sees, unless that is a tombstone. Versions of a key come newest first, so forwards
 //! the first one seen decides and the rest are passed over; backwards the last one seen decides.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
 
-use stratalog_base::{Cursor, KeyRef, Kind, Result, SeqNo, Slice, Trailer};
-use stratalog_compaction::{LEVELS, LevelCursor, Merge, Readable, Shape};
+use stratalog_base::{Cursor, KeyBuf, KeyRef, Kind, Result, SeqNo, Slice, Trailer};
+use stratalog_compaction::{LEVELS, LevelCursor, Merge, Readable, Run, Shape};
 use stratalog_memtable::MemtableCursor;
-use stratalog_sstable::ReadUse;
+use stratalog_sstable::{Bounds, ReadUse, Reads, Table};
 
+use crate::table_file::TableFile;
+use crate::values::{Tree, Values};
 use crate::view::View;
 
 /// One sorted part of a view.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxes would cost a seek an allocation for each level"
+)]
 pub(crate) enum Source {
     Memtable(MemtableCursor),
-    Tables(LevelCursor),
+    Tables(LevelCursor<Stretch>),
 }
 
 /// Calls the method on whichever cursor it is.
@@ -67,30 +74,103 @@ impl Cursor for Source {
     fn prev(&mut self) -> Result<()> {
         each!(self, cursor => cursor.prev())
     }
+    fn approach(&mut self, target: KeyRef<'_>, part: usize) -> bool {
+        each!(self, cursor => cursor.approach(target, part))
+    }
+    #[inline]
+    fn run_before(&self, limit: KeyRef<'_>) -> usize {
+        each!(self, cursor => cursor.run_before(limit))
+    }
+    #[inline]
+    fn run_behind(&self, limit: KeyRef<'_>) -> usize {
+        each!(self, cursor => cursor.run_behind(limit))
+    }
 }
 
-/// A merge of the parts of `view` that may hold keys between the bounds.
-fn merge(view: &View, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Merge<Source> {
+/// Tables of one level that follow each other.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    tree: Arc<Tree>,
+    level: usize,
+    tables: Range<usize>,
+}
+
+impl Run for Stretch {
+    fn count(&self) -> usize {
+        self.tables.len()
+    }
+
+    fn table(&self, index: usize) -> &Arc<Table> {
+        self.tree.level(self.level)[self.tables.start + index].table()
+    }
+}
+
+/// A merge of the parts of `view` that may hold keys between the bounds. Entries beyond `bounds`, which
+/// are not narrower, are not looked for.
+fn merge(
+    view: &View,
+    (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+    bounds: Bounds,
+) -> Merge<Source> {
+    let bounded = bounds.lower.is_some() || bounds.upper.is_some();
+    let reads = Reads { purpose: ReadUse::Lookup, bounds: bounded.then(|| Arc::new(bounds)) };
+    let is_before = |table: &Arc<TableFile>| is_below(&table.summary().largest.user, lower);
+    let is_behind = |table: &Arc<TableFile>| is_above(&table.summary().smallest.user, upper);
+
+    let mut sources = Vec::with_capacity(view.sources_count());
     let memtables = view.memtables().filter(|memtable| !memtable.is_empty());
-    let mut sources: Vec<_> =
-        memtables.map(|memtable| Source::Memtable(memtable.cursor())).collect();
-    let meets = |table: &dyn Shape| {
-        let summary = table.summary();
-        !is_below(&summary.largest.user, lower) && !is_above(&summary.smallest.user, upper)
-    };
-    let mut add = |tables: Vec<_>| {
+    sources.extend(memtables.map(|memtable| Source::Memtable(memtable.cursor())));
+    let mut add = |level, tables: Range<usize>| {
         if !tables.is_empty() {
-            sources.push(Source::Tables(LevelCursor::new(tables, ReadUse::Lookup)));
+            let stretch = Stretch { tree: view.tree.clone(), level, tables };
+            sources.push(Source::Tables(LevelCursor::new(stretch, reads.clone())));
         }
     };
-    for table in view.tree.level(0).iter().filter(|table| meets(*table)) {
-        add(vec![table.table().clone()]);
+    let may_have = |table: &Arc<TableFile>| {
+        let table = table.table();
+        // Range tombstones count although no key is there. A filter that cannot be read excludes
+        // nothing; the cursor tells why.
+        table.summary().range_tombstones > 0
+            || common_prefix(lower, upper, table.prefix_bytes())
+                .is_none_or(|prefix| table.may_contain_prefix(prefix).unwrap_or(true))
+    };
+    for (index, table) in view.tree.level(0).iter().enumerate() {
+        if !is_before(table) && !is_behind(table) && may_have(table) {
+            add(0, index..index + 1);
+        }
     }
     for level in 1..LEVELS {
-        let tables = view.tree.level(level).iter().filter(|table| meets(*table));
-        add(tables.map(|table| table.table().clone()).collect());
+        let tables = view.tree.level(level);
+        let mut first = tables.partition_point(is_before);
+        let mut end = first + tables[first..].partition_point(|table| !is_behind(table));
+        while first < end && !may_have(&tables[first]) {
+            first += 1;
+        }
+        while first < end && !may_have(&tables[end - 1]) {
+            end -= 1;
+        }
+        add(level, first..end);
     }
     Merge::new(sources)
+}
+
+/// The first `len` bytes of all keys between the bounds, if they have so many in common.
+fn common_prefix<'a>(lower: Bound<&'a [u8]>, upper: Bound<&[u8]>, len: usize) -> Option<&'a [u8]> {
+    let (Bound::Included(first) | Bound::Excluded(first)) = lower else { return None };
+    let prefix = first.get(..len).filter(|prefix| !prefix.is_empty())?;
+    // The least key behind all that begin with the prefix: its last byte that can be is one greater.
+    let is_next = |key: &[u8]| {
+        let last = prefix.iter().rposition(|&byte| byte < u8::MAX);
+        last.is_some_and(|last| {
+            key.len() == last + 1 && key[..last] == prefix[..last] && key[last] == prefix[last] + 1
+        })
+    };
+    let common = match upper {
+        Bound::Included(end) => end.starts_with(prefix),
+        Bound::Excluded(end) => end.starts_with(prefix) || is_next(end),
+        Bound::Unbounded => false,
+    };
+    common.then_some(prefix)
 }
 
 /// Whether `user` lies before every key within the lower bound.
@@ -116,25 +196,50 @@ fn behind(user: &[u8]) -> KeyRef<'_> {
     KeyRef { user, trailer: Trailer::OLDEST }
 }
 
+/// The search key before all entries within the lower bound.
+fn lower_key(lower: Bound<&[u8]>) -> Option<KeyRef<'_>> {
+    match lower {
+        Bound::Included(user) => Some(KeyRef::before(user)),
+        Bound::Excluded(user) => Some(behind(user)),
+        Bound::Unbounded => None,
+    }
+}
+
+/// The search key behind all entries within the upper bound.
+fn upper_key(upper: Bound<&[u8]>) -> Option<KeyRef<'_>> {
+    match upper {
+        Bound::Included(user) => Some(behind(user)),
+        Bound::Excluded(user) => Some(KeyRef::before(user)),
+        Bound::Unbounded => None,
+    }
+}
+
 /// From the first key on.
 #[derive(Debug)]
 pub(crate) struct Forward {
     merge: Merge<Source>,
     seq: SeqNo,
-    user: Vec<u8>,
+    user: KeyBuf,
+    /// Whether the entry's value lies in a value file.
+    separated: bool,
+    /// Where it was put, if so, once asked for.
+    fetched: Slice,
 }
 
 impl Forward {
     pub fn new(view: &View, seq: SeqNo, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Forward {
-        Forward { merge: merge(view, lower, upper), seq, user: Vec::new() }
+        // Forwards, only the upper bound can be passed.
+        let bounds = Bounds { lower: None, upper: upper_key(upper).map(KeyRef::to_owned) };
+        let merge = merge(view, (lower, upper), bounds);
+        let (user, fetched) = (KeyBuf::default(), Slice::default());
+        Forward { merge, seq, user, separated: false, fetched }
     }
 
     /// Moves to the first entry within `lower`; false if there is none.
     pub fn seek(&mut self, lower: Bound<&[u8]>) -> Result<bool> {
-        match lower {
-            Bound::Included(user) => self.merge.seek(KeyRef::before(user))?,
-            Bound::Excluded(user) => self.merge.seek(behind(user))?,
-            Bound::Unbounded => self.merge.seek_first()?,
+        match lower_key(lower) {
+            Some(target) => self.merge.seek(target)?,
+            None => self.merge.seek_first()?,
         }
         self.settle(false)
     }
@@ -152,13 +257,32 @@ impl Forward {
     /// The entry's user key.
     #[inline]
     pub fn user(&self) -> &[u8] {
-        &self.user
+        self.user.as_slice()
     }
 
-    /// The merge, which stands on the entry.
+    /// The entry's user key and value, lent.
+    ///
+    /// # Errors
+    /// Of reading the value from its value file.
     #[inline]
-    pub fn entry(&self) -> &Merge<Source> {
-        &self.merge
+    pub fn entry(&mut self, values: &Values) -> Result<(&[u8], &[u8])> {
+        if !self.separated {
+            return Ok((self.user.as_slice(), self.merge.value()));
+        }
+        self.fetched = values.fetch(self.merge.value())?;
+        Ok((self.user.as_slice(), &self.fetched))
+    }
+
+    /// The entry's value, pinned.
+    ///
+    /// # Errors
+    /// As [`Forward::entry`].
+    #[inline]
+    pub fn value_slice(&self, values: &Values) -> Result<Slice> {
+        match self.separated {
+            false => Ok(self.merge.value_slice()),
+            true => values.fetch(self.merge.value()),
+        }
     }
 
     /// Goes on to the first entry to show; `decided` says that the newest version of `user` was met.
@@ -166,11 +290,11 @@ impl Forward {
     fn settle(&mut self, mut decided: bool) -> Result<bool> {
         while self.merge.valid() {
             let key = self.merge.key();
-            if key.trailer.seq() <= self.seq && !(decided && *key.user == *self.user) {
+            if key.trailer.seq() <= self.seq && !(decided && self.user.is(key.user)) {
                 let kind = key.trailer.kind();
-                self.user.clear();
-                self.user.extend_from_slice(key.user);
-                if kind == Kind::Put {
+                self.user.set(key.user);
+                if kind != Kind::Delete {
+                    self.separated = kind == Kind::Separated;
                     return Ok(true);
                 }
                 decided = true;
@@ -187,22 +311,26 @@ pub(crate) struct Backward {
     /// Stands on the newest version of the first key not yet looked at.
     merge: Merge<Source>,
     seq: SeqNo,
-    user: Vec<u8>,
+    user: KeyBuf,
+    /// What the entry stores: its value, or the handle to it.
     value: Slice,
+    separated: bool,
 }
 
 impl Backward {
     pub fn new(view: &View, seq: SeqNo, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Backward {
-        let merge = merge(view, lower, upper);
-        Backward { merge, seq, user: Vec::new(), value: Slice::default() }
+        // Backwards, only the lower bound can be passed.
+        let bounds = Bounds { lower: lower_key(lower).map(KeyRef::to_owned), upper: None };
+        let merge = merge(view, (lower, upper), bounds);
+        let (user, value) = (KeyBuf::default(), Slice::default());
+        Backward { merge, seq, user, value, separated: false }
     }
 
     /// Moves to the last entry within `upper`; false if there is none.
     pub fn seek(&mut self, upper: Bound<&[u8]>) -> Result<bool> {
-        match upper {
-            Bound::Included(user) => self.merge.seek_before(behind(user))?,
-            Bound::Excluded(user) => self.merge.seek_before(KeyRef::before(user))?,
-            Bound::Unbounded => self.merge.seek_last()?,
+        match upper_key(upper) {
+            Some(target) => self.merge.seek_before(target)?,
+            None => self.merge.seek_last()?,
         }
         self.next()
     }
@@ -210,18 +338,18 @@ impl Backward {
     /// Moves to the preceding entry; false if there is none.
     pub fn next(&mut self) -> Result<bool> {
         while self.merge.valid() {
-            self.user.clear();
-            self.user.extend_from_slice(self.merge.key().user);
+            self.user.set(self.merge.key().user);
             let mut newest = None;
-            while self.merge.valid() && *self.merge.key().user == *self.user {
+            while self.merge.valid() && self.user.is(self.merge.key().user) {
                 let trailer = self.merge.key().trailer;
                 if trailer.seq() <= self.seq {
-                    newest = (trailer.kind() == Kind::Put).then(|| self.merge.value_slice());
+                    let kind = trailer.kind();
+                    newest = (kind != Kind::Delete).then(|| (kind, self.merge.value_slice()));
                 }
                 self.merge.prev()?;
             }
-            if let Some(value) = newest {
-                self.value = value;
+            if let Some((kind, value)) = newest {
+                (self.value, self.separated) = (value, kind == Kind::Separated);
                 return Ok(true);
             }
         }
@@ -230,11 +358,46 @@ impl Backward {
 
     /// The entry's user key.
     pub fn user(&self) -> &[u8] {
-        &self.user
+        self.user.as_slice()
     }
 
-    /// The entry's value.
-    pub fn value(&self) -> &Slice {
-        &self.value
+    /// The entry's user key and value.
+    ///
+    /// # Errors
+    /// Of reading the value from its value file.
+    pub fn entry(&mut self, values: &Values) -> Result<(&[u8], &Slice)> {
+        if self.separated {
+            self.value = values.fetch(&self.value)?;
+            self.separated = false;
+        }
+        Ok((self.user.as_slice(), &self.value))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_have_a_prefix_in_common_only_if_all_keys_between_have_it() {
+        use Bound::{Excluded, Included, Unbounded};
+        let common = |lower: Bound<&'static str>, upper: Bound<&str>, len| {
+            let bytes = |bound: Bound<&'static str>| bound.map(str::as_bytes);
+            common_prefix(bytes(lower), upper.map(str::as_bytes), len)
+        };
+        for upper in [Excluded("abd"), Excluded("abc1"), Included("abc")] {
+            assert_eq!(common(Included("abc"), upper, 3), Some(&b"abc"[..]), "{upper:?}");
+            assert_eq!(common(Excluded("abc0"), upper, 3), Some(&b"abc"[..]), "{upper:?}");
+            assert_eq!(common(Included("abc"), upper, 4), None);
+        }
+        for upper in [Included("abd"), Excluded("abd0"), Excluded("abe"), Excluded("ac"), Unbounded]
+        {
+            assert_eq!(common(Included("abc"), upper, 3), None, "{upper:?}");
+        }
+        assert_eq!(common(Unbounded, Excluded("abd"), 3), None);
+        assert_eq!(common(Included("abc"), Excluded("abd"), 0), None);
+        let ends_in_ff = |upper| common_prefix(Included(b"a\xff"), upper, 2);
+        assert_eq!(ends_in_ff(Excluded(b"b")), Some(&b"a\xff"[..]));
+        assert_eq!(ends_in_ff(Excluded(b"c")), None);
     }
 }

@@ -50,7 +50,7 @@ impl Snapshot {
     /// # Errors
     /// As [`crate::Db::get`].
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.get(key)?.is_some())
+        self.store.contains(key.as_ref(), Some(self.seq))
     }
 
     /// All entries of that moment.

@@ -28,9 +28,10 @@ pub struct Stats {
     pub memtable_entries: u64,
     /// Sealed memtables that wait for their flush.
     pub sealed_memtables: usize,
-    /// Bytes of table blocks in the cache.
+    /// Bytes of table blocks and of index and filter partitions in the cache.
     pub cache_bytes: usize,
-    /// Bytes of indexes and filters held in memory.
+    /// Bytes of what open tables hold in memory beside the cache: top indexes, range tombstones, cache
+    /// slots, and index and filter of small tables.
     pub index_bytes: usize,
     /// Bytes in log segments that are still needed.
     pub log_bytes: u64,
@@ -46,6 +47,14 @@ pub struct Stats {
     pub compactions: u64,
     /// Bytes that flushes and compactions wrote to tables.
     pub table_bytes_written: u64,
+    /// Value files.
+    pub value_files: usize,
+    /// Their bytes on disk.
+    pub value_bytes: u64,
+    /// Bytes in them that no table refers to any more.
+    pub value_garbage_bytes: u64,
+    /// Bytes that flushes and compactions wrote to value files.
+    pub value_bytes_written: u64,
     /// Times a writer had to wait for a flush or a compaction.
     pub stalls: u64,
 }
@@ -55,6 +64,8 @@ pub struct Stats {
 pub struct CheckReport {
     /// Tables read.
     pub tables: usize,
+    /// Value files read.
+    pub value_files: usize,
     /// Bytes read.
     pub bytes: u64,
     /// Entries found, superseded versions and tombstones included.
@@ -76,7 +87,7 @@ pub struct RecoveryReport {
     pub tables: usize,
     /// What was cut off the log's end, none of it ever promised to survive.
     pub dropped: Vec<DroppedRange>,
-    /// Files removed: temporaries and tables that no version names.
+    /// Files removed: temporaries, and tables and value files that no version names.
     pub orphans: Vec<String>,
 }
 

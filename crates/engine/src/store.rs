@@ -19,20 +19,22 @@
 //!   memtable holds every write below its end and above its predecessor's, and no other.
 //! - STORE-2: a table's writes are all visible: writers publish before they let go of `active`.
 //! - STORE-3: log segments go only when the manifest says, durably, that all their writes are in
-//!   tables; tables only when no durable manifest and no view names them.
+//!   tables; tables and value files only when no durable manifest and no view names them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stratalog_base::fs::{Fs, Lock};
 use stratalog_base::sync::{AtomicBool, AtomicU64, JoinHandle, Mutex, Ordering, RwLock};
-use stratalog_base::{Error, Result, SeqNo};
-use stratalog_compaction::{LEVELS, Numbers, Policy, Readable, Shape, VersionEdit};
+use stratalog_base::{Cursor, Error, Kind, Result, SeqNo};
+use stratalog_compaction::{LEVELS, Numbers, Policy, Readable, Shape, ValueUse, VersionEdit};
 use stratalog_memtable::Memtable;
-use stratalog_sstable::{BlockCache, TableOptions, TableSummary};
+use stratalog_sstable::{
+    BlockCache, Handles, ReadUse, Table, TableSummary, ValueFile, ValueHandle,
+};
 use stratalog_wal::{Log, Wal};
 
-use crate::file_name;
+use crate::file_name::{self, DataFile};
 use crate::lanes::Lanes;
 use crate::manifest::{self, Manifest};
 use crate::options::Options;
@@ -40,7 +42,8 @@ use crate::pinned::Pinned;
 use crate::snapshot::Snapshots;
 use crate::stats::{CheckReport, LevelStats, RecoveryReport, Stats};
 use crate::table_file::{TableFile, Trash};
-use crate::view::{Sealed, Tree, View};
+use crate::values::Tree;
+use crate::view::{Sealed, View};
 use crate::visible::Visible;
 use crate::work::Work;
 
@@ -51,7 +54,6 @@ pub(crate) struct Store {
     pub dir: PathBuf,
     pub fs: Arc<dyn Fs>,
     pub options: Options,
-    pub table_options: TableOptions,
     pub policy: Policy,
     pub recovery: RecoveryReport,
 
@@ -66,6 +68,7 @@ pub(crate) struct Store {
     pub lanes: Lanes,
     pub visible: Visible,
     pub snapshots: Snapshots,
+    pub handles: Arc<Handles>,
     pub cache: Arc<BlockCache>,
     pub trash: Arc<Trash>,
     pub next_id: AtomicU64,
@@ -84,6 +87,7 @@ pub(crate) struct Counters {
     pub flushes: AtomicU64,
     pub compactions: AtomicU64,
     pub table_bytes_written: AtomicU64,
+    pub value_bytes_written: AtomicU64,
     pub stalls: AtomicU64,
 }
 
@@ -113,25 +117,30 @@ impl Store {
         let tree = self.view.pin().tree.clone();
         let is_in_tree = |id: u64| tree.tables().any(|(_, table)| table.summary().id == id);
         let new = edit.added.iter().map(|(_, summary)| summary).filter(|new| !is_in_tree(new.id));
-        let new: Vec<_> = new.map(|summary| (summary.id, summary.bytes)).collect();
-        let ids = new.iter().map(|&(id, _)| id);
+        let mut new: Vec<_> = new.map(|it| (DataFile::Table(it.id), it.bytes)).collect();
+        let table_bytes = new.iter().map(|&(_, bytes)| bytes).sum();
+        new.extend(edit.added_values.iter().map(|it| (DataFile::Values(it.id), it.bytes)));
+        let value_bytes = edit.added_values.iter().map(|it| it.bytes).sum();
+        let files = new.iter().map(|&(file, _)| file);
 
+        // SEPARATE-1: the job has synced the files; now their names are, before the manifest has them.
         let synced = self.fs.sync_dir(&self.dir);
         let next = synced
-            .and_then(|()| apply(&*self.fs, &self.dir, &self.cache, &self.trash, &tree, &edit));
-        // Nothing names the new tables yet.
-        let next = next.inspect_err(|_| self.trash.add(ids.clone()))?;
+            .and_then(|()| apply(&self.handles, &self.dir, &self.cache, &self.trash, &tree, &edit));
+        // Nothing names the new files yet.
+        let next = next.inspect_err(|_| self.trash.add(files.clone()))?;
         let written = if manifest.must_be_replaced() {
             let numbers = manifest.numbers().then(edit.numbers);
             let whole = VersionEdit { numbers, ..VersionEdit::snapshot(&next) };
             let replaced = Manifest::replace(&*self.fs, &self.dir, manifest.store_id(), &whole);
-            // Now it is certain that nothing names the tables of failed appends.
+            // Now it is certain that nothing names the files of failed appends.
             replaced.map(|new| self.trash.add(std::mem::replace(&mut *manifest, new).in_doubt()))
         } else {
             manifest.append(&edit)
         };
-        written.inspect_err(|_| manifest.doubt(ids))?;
+        written.inspect_err(|_| manifest.doubt(files))?;
 
+        tree.values.mark_obsolete_but(&next.values); // They go when the last view that has them does.
         let next = Arc::new(next);
         self.view.update(|view| {
             let mut sealed = view.sealed.clone();
@@ -144,8 +153,8 @@ impl Store {
         if let Some(flushed) = edit.numbers.flushed {
             self.flushed.store(flushed, Ordering::Relaxed);
         }
-        let bytes = new.iter().map(|&(_, bytes)| bytes).sum();
-        self.counters.table_bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        self.counters.table_bytes_written.fetch_add(table_bytes, Ordering::Relaxed);
+        self.counters.value_bytes_written.fetch_add(value_bytes, Ordering::Relaxed);
         for &(level, id) in &edit.removed {
             let moved = edit.added.iter().any(|(_, summary)| summary.id == id);
             let left = tree.level(level).iter().find(|table| table.summary().id == id && !moved);
@@ -200,7 +209,9 @@ impl Store {
             stats.tombstones += summary.tombstones;
             index_bytes += table.table().memory_bytes();
         }
+        index_bytes += view.tree.values.files().map(ValueFile::memory_bytes).sum::<usize>();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sum = |bytes: fn(&ValueUse) -> u64| view.tree.version.values().iter().map(bytes).sum();
         let marks = self.log.watermarks();
         let flushed = count(&self.flushed);
         Stats {
@@ -217,11 +228,15 @@ impl Store {
             flushes: count(&self.counters.flushes),
             compactions: count(&self.counters.compactions),
             table_bytes_written: count(&self.counters.table_bytes_written),
+            value_files: view.tree.version.values().len(),
+            value_bytes: sum(|it| it.summary.bytes),
+            value_garbage_bytes: sum(ValueUse::garbage_bytes),
+            value_bytes_written: count(&self.counters.value_bytes_written),
             stalls: count(&self.counters.stalls),
         }
     }
 
-    /// Reads every table and the manifest whole; see [`crate::Db::check`].
+    /// Reads every table, value file and the manifest whole; see [`crate::Db::check`].
     pub fn check(&self) -> Result<CheckReport> {
         self.check_open()?;
         manifest::read(&*self.fs, &self.dir)?;
@@ -231,26 +246,51 @@ impl Store {
             report.tables += 1;
             report.bytes += table.summary().bytes;
             report.entries += table.table().verify()?;
+            check_values(&tree, table.table())?;
+        }
+        for file in tree.values.files() {
+            report.value_files += 1;
+            report.bytes += file.verify(|_, _| Ok(()))?.bytes;
         }
         Ok(report)
     }
 
-    /// Frees what reads no longer hold: replaced views, and the files of tables that left.
+    /// Frees what reads no longer hold: replaced views, and the files that left the tree.
     pub fn tidy(&self) {
         self.view.tidy();
         self.trash.empty(&*self.fs, &self.dir);
     }
 }
 
-/// The tree after `edit`, with the tables that it adds open.
+/// The tree after `edit`, with the tables and value files that it adds open.
 pub(crate) fn apply(
-    fs: &dyn Fs,
+    handles: &Arc<Handles>,
     dir: &Path,
     cache: &Arc<BlockCache>,
     trash: &Arc<Trash>,
     tree: &Tree,
     edit: &VersionEdit,
 ) -> Result<Tree> {
-    let open = |summary: &TableSummary| TableFile::open(fs, dir, summary, cache, trash);
-    tree.apply(edit, open, |what| Error::corrupt(&dir.join(file_name::MANIFEST), 0, what))
+    let open = |summary: &TableSummary| TableFile::open(handles, dir, summary, cache, trash);
+    let misfit = |what| Error::corrupt(&dir.join(file_name::MANIFEST), 0, what);
+    let version = tree.version.apply(edit, open, misfit)?;
+    let values = tree.values.of(&version, handles, dir, cache, trash)?;
+    Ok(Tree { version, values })
+}
+
+/// Reads every value that entries of `table` refer to.
+fn check_values(tree: &Tree, table: &Arc<Table>) -> Result<()> {
+    if table.summary().value_refs.is_empty() {
+        return Ok(());
+    }
+    let mut cursor = table.cursor(ReadUse::Sweep);
+    cursor.seek_first()?;
+    while cursor.valid() {
+        if cursor.key().trailer.kind() == Kind::Separated {
+            let handle = ValueHandle::decode(cursor.value()).expect("checked with its block");
+            tree.values.read(&handle)?;
+        }
+        cursor.next()?;
+    }
+    Ok(())
 }

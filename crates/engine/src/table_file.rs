@@ -1,4 +1,5 @@
-//! [`TableFile`]: a table of the tree as the engine holds it, and the removal of those that left.
+//! [`TableFile`]: a table of the tree as the engine holds it; and the files of tables and values that are
+//! not yet, or no more, in the tree.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,13 +7,14 @@ use std::sync::Arc;
 use stratalog_base::fs::{File, Fs};
 use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
 use stratalog_base::{Error, Result};
-use stratalog_compaction::{Readable, Shape};
-use stratalog_sstable::{BlockCache, Table, TableSummary};
+use stratalog_compaction::{NewFile, Readable, Shape};
+use stratalog_sstable::{BlockCache, Handles, Table, TableSummary};
 
-use crate::file_name;
+use crate::file_name::DataFile;
 
 /// An open table. Versions share it; when the last one that names it goes, and it has been marked
-/// obsolete, its file is due for removal.
+/// obsolete, its file is due for removal. Who reads the table keeps a version: its handle may be closed
+/// and have to be opened again by the file's name.
 #[derive(Debug)]
 pub(crate) struct TableFile {
     table: Arc<Table>,
@@ -26,14 +28,14 @@ impl TableFile {
     /// # Errors
     /// Of opening; [`Error::Corrupt`] if the file is missing or holds another table than that.
     pub fn open(
-        fs: &dyn Fs,
+        handles: &Arc<Handles>,
         dir: &Path,
         summary: &TableSummary,
         cache: &Arc<BlockCache>,
         trash: &Arc<Trash>,
     ) -> Result<Arc<TableFile>> {
-        let path = file_name::table(dir, summary.id);
-        let file = fs.open(&path).map_err(|error| match error.is_not_found() {
+        let path = DataFile::Table(summary.id).path(dir);
+        let file = handles.open(&path).map_err(|error| match error.is_not_found() {
             true => Error::corrupt(&path, 0, "the manifest names this table, but it is missing"),
             false => error,
         })?;
@@ -69,70 +71,74 @@ impl Readable for TableFile {
 impl Drop for TableFile {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Relaxed) {
-            self.trash.add(std::iter::once(self.table.summary().id));
+            self.trash.add(std::iter::once(DataFile::Table(self.table.summary().id)));
         }
     }
 }
 
-/// Ids of tables whose files can go. Readers put them here when they drop the last pin; files are
+/// Files that can go. Readers put them here when they drop the last pin; files are
 /// removed by the thread that next has time, never in a read.
 #[derive(Debug, Default)]
 pub(crate) struct Trash {
-    ids: Mutex<Vec<u64>>,
+    files: Mutex<Vec<DataFile>>,
 }
 
 impl Trash {
-    /// Adds tables that are in no tree.
-    pub fn add(&self, ids: impl Iterator<Item = u64>) {
-        self.ids.lock().extend(ids);
+    /// Adds files that are in no tree.
+    pub fn add(&self, files: impl Iterator<Item = DataFile>) {
+        self.files.lock().extend(files);
     }
 
     /// Removes the files. What cannot be removed is tried again by the next call, and swept when the
     /// store is next opened.
     pub fn empty(&self, fs: &dyn Fs, dir: &Path) {
-        let mut ids = std::mem::take(&mut *self.ids.lock());
-        ids.retain(|&id| {
-            let removed = fs.remove(&file_name::table(dir, id));
+        let mut files = std::mem::take(&mut *self.files.lock());
+        files.retain(|file| {
+            let removed = fs.remove(&file.path(dir));
             removed.is_err_and(|error| !error.is_not_found())
         });
-        self.add(ids.into_iter());
+        self.add(files.into_iter());
     }
 }
 
-/// Files of new tables that nothing names yet. Dropping it removes them: on a full disk the next attempt
+/// New files of tables and values that nothing names yet. Dropping it removes them: on a full disk the next attempt
 /// needs their space. What cannot be removed is swept by the next open that gets further.
 #[derive(Debug)]
-pub(crate) struct NewTables {
+pub(crate) struct NewFiles {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    ids: Vec<u64>,
+    files: Vec<DataFile>,
 }
 
-impl NewTables {
+impl NewFiles {
     /// None yet.
-    pub fn new(fs: &Arc<dyn Fs>, dir: &Path) -> NewTables {
-        NewTables { fs: fs.clone(), dir: dir.to_owned(), ids: Vec::new() }
+    pub fn new(fs: &Arc<dyn Fs>, dir: &Path) -> NewFiles {
+        NewFiles { fs: fs.clone(), dir: dir.to_owned(), files: Vec::new() }
     }
 
-    /// Creates the file of table `id`.
+    /// Creates the file with this id for what `new` says.
     ///
     /// # Errors
     /// Of creating it.
-    pub fn create(&mut self, id: u64) -> Result<(u64, Arc<dyn File>)> {
-        let file = self.fs.create(&file_name::table(&self.dir, id))?;
-        self.ids.push(id);
+    pub fn create(&mut self, new: NewFile, id: u64) -> Result<(u64, Arc<dyn File>)> {
+        let name = match new {
+            NewFile::Table => DataFile::Table(id),
+            NewFile::Values => DataFile::Values(id),
+        };
+        let file = self.fs.create(&name.path(&self.dir))?;
+        self.files.push(name);
         Ok((id, file))
     }
 
     /// Lets them be: from now on something may name them.
     pub fn keep(mut self) {
-        self.ids.clear();
+        self.files.clear();
     }
 }
 
-impl Drop for NewTables {
+impl Drop for NewFiles {
     fn drop(&mut self) {
-        let paths = self.ids.iter().map(|&id| file_name::table(&self.dir, id));
+        let paths = self.files.iter().map(|file| file.path(&self.dir));
         let _ = remove_all(&*self.fs, paths);
     }
 }

@@ -10,13 +10,10 @@
 use std::sync::Arc;
 
 use stratalog_base::SeqNo;
-use stratalog_compaction::Version;
+use stratalog_compaction::LEVELS;
 use stratalog_memtable::Memtable;
 
-use crate::table_file::TableFile;
-
-/// The tree's shape with open tables.
-pub(crate) type Tree = Version<Arc<TableFile>>;
+use crate::values::Tree;
 
 /// See the module page.
 #[derive(Clone, Debug)]
@@ -25,7 +22,7 @@ pub(crate) struct View {
     pub active: Arc<Memtable>,
     /// Wait to be flushed; newest first.
     pub sealed: Vec<Sealed>,
-    /// The tables.
+    /// The tables and value files.
     pub tree: Arc<Tree>,
 }
 
@@ -43,5 +40,10 @@ impl View {
     /// The memtables, newest first.
     pub fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
         std::iter::once(&self.active).chain(self.sealed.iter().map(|sealed| &sealed.memtable))
+    }
+
+    /// Sorted parts: memtables, tables of level 0, deeper levels.
+    pub fn sources_count(&self) -> usize {
+        1 + self.sealed.len() + self.tree.level(0).len() + LEVELS - 1
     }
 }

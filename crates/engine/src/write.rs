@@ -61,7 +61,8 @@ impl Store {
             self.log.wait(place.end, logged, None)?;
             for (seq, entry) in (place.position..).zip(entries(payload)) {
                 let entry = entry.expect("a batch holds what it encoded");
-                active.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
+                let inserted = active.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
+                inserted.expect("STORE-1: a seal replaces the memtable under the lock");
             }
             place // STORE-2: what drops here, drops in reverse order: the turn, `active`, the lane.
         };

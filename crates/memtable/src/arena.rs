@@ -4,7 +4,8 @@
 //! offset's highest bit names its chunk, each chunk is twice the one before, and no offset is 0.
 //! Allocation is one `fetch_add` on the next free offset; only the first to enter a chunk takes the
 //! lock and asks the allocator. An allocation that would straddle two chunks is left unused and tried
-//! again behind it.
+//! again behind it. Chunks of 2 MiB and more are mapped from the system and charged as
+//! they are touched, 64 KiB at a time; smaller ones come from the allocator and are charged whole.
 //!
 //! # Invariants
 //! - ARENA-1: a chunk, once its pointer is stored, neither moves nor is freed before the arena drops.
@@ -14,54 +15,64 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use stratalog_base::budget::Account;
+use stratalog_base::pages;
 use stratalog_base::sync::{AtomicPtr, AtomicU64, Mutex, Ordering, Padded};
+
+/// The smallest chunk that is mapped.
+const MAPPED_BYTES: usize = 2 << 20;
+/// What is charged at a time of a mapped chunk.
+const STEP_BYTES: usize = 64 << 10;
 
 /// Memory in units of `UNIT` bytes (a power of two, also their alignment), of which the first chunk
 /// has `FIRST` (a power of two).
 pub(crate) struct Arena<const UNIT: usize, const FIRST: usize> {
-    /// What every allocation changes, on cache lines that hold nothing else.
-    frontier: Padded<Frontier>,
+    /// The next offset that nobody has, which every allocation changes: on cache lines that hold nothing
+    /// else. Wide enough never to wrap.
+    next: Padded<AtomicU64>,
     chunks: [AtomicPtr<u8>; u32::BITS as usize],
     growth: Mutex<()>,
 }
 
-struct Frontier {
-    /// The next offset that nobody has. Wide enough never to wrap.
-    next: AtomicU64,
-    allocations: AtomicU64,
-}
-
 impl<const UNIT: usize, const FIRST: usize> Arena<UNIT, FIRST> {
+    /// The offset at which the first mapped chunk begins.
+    const MAPPED_FROM: u64 = (MAPPED_BYTES / UNIT) as u64;
+    const STEP_UNITS: u64 = (STEP_BYTES / UNIT) as u64;
+
     pub(crate) fn new() -> Self {
         const { assert!(UNIT.is_power_of_two() && FIRST.is_power_of_two()) };
         Arena {
-            frontier: Padded(Frontier {
-                next: AtomicU64::new(FIRST as u64),
-                allocations: AtomicU64::new(0),
-            }),
+            next: Padded(AtomicU64::new(FIRST as u64)),
             chunks: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
             growth: Mutex::new(()),
         }
     }
 
-    /// Uninitialised memory for `bytes` (at least one) bytes, and its offset.
+    /// Uninitialised memory for `bytes` (at least one) bytes, and its offset. What had to be taken from the
+    /// system is charged to `account`.
     ///
     /// # Panics
     /// If 2^32 units are used up.
     #[inline]
-    pub(crate) fn alloc(&self, bytes: usize) -> (u32, NonNull<u8>) {
+    pub(crate) fn alloc(&self, bytes: usize, account: &Account) -> (u32, NonNull<u8>) {
         let units = bytes.div_ceil(UNIT).max(1) as u64;
-        self.frontier.allocations.fetch_add(1, Ordering::Relaxed);
         loop {
             // Relaxed: the addition alone makes ARENA-2 hold; whoever publishes the offset orders the
             // bytes.
-            let first = self.frontier.next.fetch_add(units, Ordering::Relaxed);
+            let first = self.next.fetch_add(units, Ordering::Relaxed);
             let last = first + units - 1;
             assert!(last <= u64::from(u32::MAX), "a memtable's arena is full");
+            if last >= Self::MAPPED_FROM
+                && (first - 1) / Self::STEP_UNITS != last / Self::STEP_UNITS
+            {
+                account.charge(Self::mapped_bytes(last + 1) - Self::mapped_bytes(first));
+            }
             if first.ilog2() == last.ilog2() {
                 let offset = first as u32;
                 // SAFETY: ARENA-2: `offset` lies in the chunk.
-                return (offset, unsafe { Self::place(self.chunk(offset.ilog2()), offset) });
+                return (offset, unsafe {
+                    Self::place(self.chunk(offset.ilog2(), account), offset)
+                });
             }
         }
     }
@@ -80,36 +91,24 @@ impl<const UNIT: usize, const FIRST: usize> Arena<UNIT, FIRST> {
         unsafe { Self::place(NonNull::new_unchecked(chunk), offset) }
     }
 
-    /// Asks for the first `lines` cache lines at `offset`, which need not be an allocation of this arena.
+    /// `offset`, which an allocation of this arena holds that the caller knows of, with its memory.
     #[inline]
-    pub(crate) fn prefetch(&self, offset: u32, lines: usize) {
-        #[cfg(all(target_arch = "x86_64", not(loom)))]
-        if let Some(index) = offset.checked_ilog2() {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let chunk = self.chunks[index as usize].load(Ordering::Relaxed);
-            for line in 0..lines {
-                let start = chunk.wrapping_add((offset ^ 1 << index) as usize * UNIT + line * 64);
-                // SAFETY: a prefetch reads nothing, whatever the address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast_const().cast()) };
-            }
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(loom))))]
-        let _ = (offset, lines);
-    }
-
-    /// Calls of [`Arena::alloc`].
-    pub(crate) fn allocations(&self) -> usize {
-        self.frontier.allocations.load(Ordering::Relaxed) as usize
+    pub(crate) fn handed_out(&self, offset: u32) -> (u32, NonNull<u8>) {
+        let chunk = self.chunks[offset.ilog2() as usize].load(Ordering::Acquire);
+        let chunk = NonNull::new(chunk).expect("an allocation has a chunk");
+        // SAFETY: ARENA-1, ARENA-2: chunk k holds all the offsets whose highest bit is bit k.
+        (offset, unsafe { Self::place(chunk, offset) })
     }
 
     /// Bytes handed out, with what was left unused at chunk ends.
     pub(crate) fn used_bytes(&self) -> usize {
-        (self.frontier.next.load(Ordering::Relaxed) as usize - FIRST) * UNIT
+        (self.next.load(Ordering::Relaxed) as usize - FIRST) * UNIT
     }
 
-    /// Bytes taken from the allocator.
-    pub(crate) fn allocated_bytes(&self) -> usize {
-        self.layouts().map(|(_, layout)| layout.size()).sum()
+    /// Bytes of mapped chunks that may have been touched when `next` is the next offset that nobody has.
+    fn mapped_bytes(next: u64) -> usize {
+        let units = next.next_multiple_of(Self::STEP_UNITS).saturating_sub(Self::MAPPED_FROM);
+        units as usize * UNIT
     }
 
     /// # Safety
@@ -122,22 +121,26 @@ impl<const UNIT: usize, const FIRST: usize> Arena<UNIT, FIRST> {
     }
 
     #[inline]
-    fn chunk(&self, index: u32) -> NonNull<u8> {
+    fn chunk(&self, index: u32, account: &Account) -> NonNull<u8> {
         NonNull::new(self.chunks[index as usize].load(Ordering::Acquire))
-            .unwrap_or_else(|| self.grow(index))
+            .unwrap_or_else(|| self.grow(index, account))
     }
 
     #[cold]
-    fn grow(&self, index: u32) -> NonNull<u8> {
+    fn grow(&self, index: u32, account: &Account) -> NonNull<u8> {
         let _growth = self.growth.lock();
         let slot = &self.chunks[index as usize];
         if let Some(chunk) = NonNull::new(slot.load(Ordering::Relaxed)) {
             return chunk;
         }
         let layout = Self::layout(index);
-        // SAFETY: the layout's size is not zero.
-        let chunk =
-            NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        let chunk = if layout.size() >= MAPPED_BYTES {
+            pages::map(layout.size())
+        } else {
+            account.charge(layout.size());
+            // SAFETY: the layout's size is not zero.
+            NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+        };
         slot.store(chunk.as_ptr(), Ordering::Release);
         chunk
     }
@@ -157,10 +160,30 @@ impl<const UNIT: usize, const FIRST: usize> Arena<UNIT, FIRST> {
 impl<const UNIT: usize, const FIRST: usize> Drop for Arena<UNIT, FIRST> {
     fn drop(&mut self) {
         for (chunk, layout) in self.layouts() {
-            // SAFETY: ARENA-1: `grow` allocated it with this layout, and nobody reaches it any more.
-            unsafe { dealloc(chunk.as_ptr(), layout) };
+            // SAFETY: ARENA-1: `grow` took it by this layout, and nobody reaches it any more.
+            unsafe {
+                if layout.size() >= MAPPED_BYTES {
+                    pages::unmap(chunk, layout.size());
+                } else {
+                    dealloc(chunk.as_ptr(), layout);
+                }
+            }
         }
     }
+}
+
+/// Has the first `bytes` from `start` on, a multiple of a cache line's, on their way.
+#[inline]
+pub(crate) fn prefetch(start: NonNull<u8>, bytes: usize) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    for at in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let start = start.as_ptr().wrapping_add(at);
+        // SAFETY: a prefetch reads nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast_const().cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = (start, bytes);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -169,11 +192,11 @@ mod tests {
 
     #[test]
     fn allocations_are_apart_and_aligned_and_found_by_their_offset() {
-        let arena = Arena::<8, 16>::new();
-        assert_eq!((arena.used_bytes(), arena.allocated_bytes()), (0, 0));
+        let (arena, account) = (Arena::<8, 16>::new(), Account::default());
+        assert_eq!((arena.used_bytes(), account.bytes()), (0, 0));
         let mut taken: Vec<(usize, usize)> = Vec::new();
         for bytes in (1..200).chain([1000, 70_000, 8]) {
-            let (offset, start) = arena.alloc(bytes);
+            let (offset, start) = arena.alloc(bytes, &account);
             assert!(start.cast::<u64>().is_aligned());
             // SAFETY: the arena returned the offset just now.
             assert_eq!(start, unsafe { arena.at(offset) });
@@ -183,6 +206,14 @@ mod tests {
         }
         taken.sort_unstable();
         assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0), "ARENA-2");
-        assert!(arena.used_bytes() <= arena.allocated_bytes() + 70_000 * 2);
+        let chunks = || arena.layouts().map(|(_, layout)| layout.size());
+        assert_eq!(account.bytes(), chunks().sum::<usize>());
+        while arena.used_bytes() < 3 * MAPPED_BYTES {
+            arena.alloc(100_000, &account);
+            let small: usize = chunks().filter(|bytes| *bytes < MAPPED_BYTES).sum();
+            let next = arena.used_bytes() + 16 * 8;
+            let mapped = next.next_multiple_of(STEP_BYTES).saturating_sub(MAPPED_BYTES);
+            assert_eq!(account.bytes(), small + mapped, "of mapped chunks, the steps begun");
+        }
     }
 }

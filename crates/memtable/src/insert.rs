@@ -1,10 +1,13 @@
 //! How entries get in: into their leaf, and up through the nodes that split.
 
-use stratalog_base::KeyRef;
+use stratalog_base::key::MAX_KEY_BYTES;
+use stratalog_base::range::RangeTombstoneRef;
 use stratalog_base::sync::{MutexGuard, Ordering};
+use stratalog_base::{KeyRef, SeqNo};
 
 use crate::memtable::Memtable;
 use crate::node::{Link, Node, SLOTS, common_prefix_bytes, prefix};
+use crate::seal::Sealed;
 use crate::search::Place;
 
 /// Enough for 2^32 entries in nodes that are at least half full.
@@ -20,10 +23,40 @@ impl Memtable {
     ///
     /// An entry whose internal key (user key and trailer) is there already is ignored.
     ///
+    /// # Errors
+    /// [`Sealed`] if the memtable ends at or before the entry's sequence number. Nothing was inserted.
+    ///
     /// # Panics
     /// If the key is longer than `MAX_KEY_BYTES` or the value longer than `MAX_VALUE_BYTES`, or if
     /// the memtable holds 32 GiB already.
-    pub fn insert(&self, key: KeyRef<'_>, value: &[u8]) {
+    pub fn insert(&self, key: KeyRef<'_>, value: &[u8]) -> Result<(), Sealed> {
+        self.seal.admit(key.trailer.seq())?;
+        self.insert_entry(key, value);
+        Ok(())
+    }
+
+    /// Adds a range tombstone, which hides every version of a user key in `start..end` with a number less
+    /// than `seq`. Waits for no reader, but for other inserts of range tombstones; amortised, it compares
+    /// `log² n` keys. A range that holds no key is ignored.
+    ///
+    /// # Errors
+    /// As [`Memtable::insert`].
+    ///
+    /// # Panics
+    /// If a key is longer than `MAX_KEY_BYTES`.
+    pub fn insert_range(&self, start: &[u8], end: &[u8], seq: SeqNo) -> Result<(), Sealed> {
+        self.seal.admit(seq)?;
+        for key in [start, end] {
+            assert!(key.len() <= MAX_KEY_BYTES, "key of {} bytes", key.len());
+        }
+        let tombstone = RangeTombstoneRef { start, end, seq };
+        if !tombstone.is_empty() {
+            self.charge_apart(self.ranges.insert(tombstone));
+        }
+        Ok(())
+    }
+
+    fn insert_entry(&self, key: KeyRef<'_>, value: &[u8]) {
         let mut child = self.new_entry(key, value);
         let mut key = self.entry(child).key;
         let mut path = [0; MAX_LEVELS];
@@ -85,7 +118,7 @@ impl Memtable {
         let (mut id, mut shared) = at;
         loop {
             let lock = self.node(id).lock.lock();
-            let place = self.locate(id, key, shared);
+            let place = self.locate(id, self.node(id), key, shared);
             if place.id == id {
                 return (place, lock);
             }

@@ -11,7 +11,10 @@
 //! | `search`, `insert` | how keys are found in the tree, and how they get in |
 //! | `cursor` | [`MemtableCursor`]: the walk over the leaves |
 //! | `node` | a sorted set of links in two cache lines, read without a lock |
-//! | `arena` | memory named by 32-bit offsets |
+//! | `ranges` | range tombstones |
+//! | `seal` | where a memtable ends; [`Sealed`] |
+//! | `kept` | values that stay where they are until the memtable drops |
+//! | `arena`, `blocks` | memory named by 32-bit offsets; blocks of it for each thread |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,20 +22,29 @@
 //! use stratalog_memtable::Memtable;
 //!
 //! let memtable = Arc::new(Memtable::new());
-//! memtable.insert(KeyRef::new(b"ada", 3, Kind::Put), b"1815");
-//! memtable.insert(KeyRef::new(b"ada", 7, Kind::Delete), b"");
+//! memtable.insert(KeyRef::new(b"ada", 3, Kind::Put), b"1815")?;
+//! memtable.insert(KeyRef::new(b"ada", 7, Kind::Delete), b"")?;
 //! let (trailer, value) = memtable.get(b"ada", 5).expect("version 3 is visible at 5");
 //! assert_eq!((trailer.kind(), &value[..]), (Kind::Put, &b"1815"[..]));
 //! assert_eq!(memtable.get(b"ada", 9).map(|(t, _)| t.kind()), Some(Kind::Delete));
 //! assert!(memtable.get(b"ada", 2).is_none());
+//!
+//! memtable.insert_range(b"a", b"c", 8)?;
+//! assert_eq!(memtable.covering(b"bob", 9), Some(8));
+//! # Ok::<(), stratalog_memtable::Sealed>(())
 //! ```
 
 mod arena;
+mod blocks;
 mod cursor;
 mod insert;
+mod kept;
 mod memtable;
 mod node;
+mod ranges;
+mod seal;
 mod search;
 
 pub use cursor::MemtableCursor;
 pub use memtable::Memtable;
+pub use seal::Sealed;

@@ -22,23 +22,32 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use stratalog_base::budget::{Account, Budget};
 use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
-use stratalog_base::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, UnsafeCell};
+use stratalog_base::range::RangeTombstoneRef;
+use stratalog_base::sync::{AtomicU32, AtomicUsize, Ordering, UnsafeCell};
 use stratalog_base::{KeyRef, SeqNo, Slice, Trailer};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, prefetch};
+use crate::blocks::Blocks;
 use crate::cursor::MemtableCursor;
+use crate::kept::Kept;
 use crate::node::{Link, Node};
+use crate::ranges::Ranges;
+use crate::seal::Seal;
 
 /// Values longer than this lie in allocations of their own instead of behind their key.
 const INLINE_VALUE_BYTES: usize = 64 << 10;
+
+/// How much of an entry is asked for ahead: head, key and value, if they are of usual size.
+const PREFETCH_BYTES: usize = 192;
 
 /// An ordered set of versioned entries in memory, for many writers and readers at once.
 ///
 /// Share it by [`Arc`]: cursors and values keep it alive. All memory is freed with it, at the cost of
 /// a few dozen chunks, however many the entries.
 pub struct Memtable {
-    pub(crate) entries: Arena<8, { if cfg!(loom) { 16 } else { 8 << 10 } }>,
+    pub(crate) entries: Blocks<8, { if cfg!(loom) { 16 } else { 8 << 10 } }>,
     pub(crate) nodes:
         Arena<{ size_of::<Node>().next_power_of_two() }, { if cfg!(loom) { 2 } else { 64 } }>,
     /// The leftmost node of the topmost level.
@@ -47,8 +56,14 @@ pub struct Memtable {
     pub(crate) first_leaf: u32,
     /// Inserted entries that were there already.
     pub(crate) ignored: AtomicUsize,
-    large_bytes: AtomicUsize,
-    large: Mutex<Vec<Vec<u8>>>,
+    /// What `large` and `ranges` take.
+    apart_bytes: AtomicUsize,
+    /// What the arenas, `large` and `ranges` take.
+    account: Account,
+    /// Values that lie in allocations of their own.
+    large: Kept<Box<[u8]>>,
+    pub(crate) ranges: Ranges,
+    pub(crate) seal: Seal,
 }
 
 /// What stands before an entry's user key, which is followed by the value or, if the value is longer
@@ -73,16 +88,26 @@ impl Default for Memtable {
 }
 
 impl Memtable {
-    /// An empty memtable. The first entry takes about 70 KiB from the allocator, later growth doubles.
+    /// An empty memtable. The first entry takes about 70 KiB from the allocator, later growth doubles,
+    /// but takes address space only until it is touched.
     pub fn new() -> Memtable {
+        Memtable::with_budget(Arc::default())
+    }
+
+    /// An empty memtable that charges to `budget` all that it takes, [`Memtable::allocated_bytes`], until
+    /// it drops.
+    pub fn with_budget(budget: Arc<Budget>) -> Memtable {
         let mut memtable = Memtable {
-            entries: Arena::new(),
+            entries: Blocks::new(),
             nodes: Arena::new(),
             root: AtomicU32::new(0),
             first_leaf: 0,
             ignored: AtomicUsize::new(0),
-            large_bytes: AtomicUsize::new(0),
-            large: Mutex::new(Vec::new()),
+            apart_bytes: AtomicUsize::new(0),
+            account: Account::new(budget),
+            large: Kept::new(),
+            ranges: Ranges::new(),
+            seal: Seal::new(),
         };
         memtable.first_leaf = memtable.new_node(Node::new(0, 0, 0, &[], Link::NONE));
         memtable.root = AtomicU32::new(memtable.first_leaf);
@@ -93,6 +118,14 @@ impl Memtable {
     /// The value is pinned: it keeps the whole memtable in memory.
     #[inline]
     pub fn get(self: &Arc<Self>, user: &[u8], seq: SeqNo) -> Option<(Trailer, Slice)> {
+        let (trailer, value) = self.get_ref(user, seq)?;
+        // SAFETY: MAP-2: the value stays as it is while the memtable lives.
+        Some((trailer, unsafe { Slice::pinned(value, self) }))
+    }
+
+    /// As [`Memtable::get`], without pinning: spares two writes to a count that all readers share.
+    #[inline]
+    pub fn get_ref(&self, user: &[u8], seq: SeqNo) -> Option<(Trailer, &[u8])> {
         let leaf = self.descend(KeyRef::seek(user, seq), 0, |_, _| ());
         let next = leaf.view.next;
         let id = if !leaf.link.is_none() {
@@ -105,9 +138,9 @@ impl Memtable {
         } else {
             return None;
         };
-        self.entries.prefetch(id, 3);
+        self.prefetch_entry(id);
         let entry = self.entry(id);
-        (entry.key.user == user).then(|| (entry.key.trailer, self.pin(id)))
+        (entry.key.user == user).then_some((entry.key.trailer, entry.value))
     }
 
     /// A cursor over all entries, invalid until a seek. It keeps the memtable alive.
@@ -115,20 +148,63 @@ impl Memtable {
         MemtableCursor::new(self.clone())
     }
 
-    /// Bytes in use: entries, the tree over them, and what was left unused where they met the end of
-    /// a chunk. Compare this with the limit at which to seal.
-    pub fn used_bytes(&self) -> usize {
-        self.entries.used_bytes()
-            + self.nodes.used_bytes()
-            + self.large_bytes.load(Ordering::Relaxed)
+    /// The newest range tombstone that covers `user` and is not newer than `seq`: a reader at `seq` does not see
+    /// versions of `user` that are older than this.
+    ///
+    /// Costs one load if there is none, else the comparison of `log² n` keys at most.
+    #[inline]
+    pub fn covering(&self, user: &[u8], seq: SeqNo) -> Option<SeqNo> {
+        self.ranges.covering(user, seq)
     }
 
-    /// Bytes taken from the allocator. Those not in use have not been touched, so the system need not
-    /// have given memory for them yet.
+    /// All range tombstones whose insert has returned, in no order.
+    pub fn range_tombstones(&self) -> impl Iterator<Item = RangeTombstoneRef<'_>> {
+        self.ranges.tombstones()
+    }
+
+    /// Ends the memtable at the sequence number that `take_end` returns, and returns that: inserts from it on
+    /// are refused, those below, which may be on their way, are still taken. Stops no writer and waits for none.
+    ///
+    /// `take_end` must return a number below which all have been handed out and from which on none has, and it
+    /// must synchronise with those who take numbers later: by a read-modify-write of the counter
+    /// that they count up, or under their lock. Inserts that meet a seal wait until it returns.
+    ///
+    /// The memtable is complete when every number below the end has been inserted, which is for whoever hands
+    /// out numbers to know. Of several seals the first counts.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use stratalog_base::{KeyRef, Kind};
+    /// use stratalog_memtable::{Memtable, Sealed};
+    ///
+    /// let (memtable, next) = (Memtable::new(), AtomicU64::new(0));
+    /// let put = |seq| memtable.insert(KeyRef::new(b"ada", seq, Kind::Put), b"");
+    /// let late = next.fetch_add(1, Ordering::AcqRel);
+    /// assert_eq!(memtable.seal(|| next.fetch_add(0, Ordering::AcqRel)), 1);
+    /// assert_eq!(put(late), Ok(()));
+    /// assert_eq!(put(next.fetch_add(1, Ordering::AcqRel)), Err(Sealed { end: 1 }));
+    /// ```
+    pub fn seal(&self, take_end: impl FnOnce() -> SeqNo) -> SeqNo {
+        self.seal.seal(take_end)
+    }
+
+    /// Where the memtable ends, if it is sealed.
+    pub fn end(&self) -> Option<SeqNo> {
+        self.seal.end()
+    }
+
+    /// Bytes in use: entries, the tree over them, what was left unused where they met the end of
+    /// a chunk, range tombstones, and a block of up to 4 KiB for each of up to eight threads. Compare this with the limit at which to seal.
+    pub fn used_bytes(&self) -> usize {
+        self.entries.arena().used_bytes()
+            + self.nodes.used_bytes()
+            + self.apart_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes taken from allocator and system, exactly; of chunks of 2 MiB and more, which are address space
+    /// until they are touched, the steps of 64 KiB that were begun.
     pub fn allocated_bytes(&self) -> usize {
-        self.entries.allocated_bytes()
-            + self.nodes.allocated_bytes()
-            + self.large_bytes.load(Ordering::Relaxed)
+        self.account.bytes()
     }
 
     /// Entries, with those that are just being inserted.
@@ -137,9 +213,14 @@ impl Memtable {
         self.entries.allocations() - ignored
     }
 
-    /// Whether there is no entry.
+    /// Range tombstones.
+    pub fn range_tombstones_len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether there is neither an entry nor a range tombstone.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.ranges.len() == 0
     }
 
     /// The key that a link in a node of `level` stands for: that of the entry `id` or the low key of
@@ -161,8 +242,16 @@ impl Memtable {
         unsafe { self.nodes.at(id).cast().as_ref() }
     }
 
+    /// The node `id`, which is not 0 (MAP-1), with its cache lines on their way.
+    #[inline]
+    pub(crate) fn prefetch_node(&self, id: u32) -> &Node {
+        let node = self.node(id);
+        prefetch(NonNull::from(node).cast(), size_of::<Node>());
+        node
+    }
+
     pub(crate) fn new_node(&self, node: Node) -> u32 {
-        let (id, start) = self.nodes.alloc(size_of::<Node>());
+        let (id, start) = self.nodes.alloc(size_of::<Node>(), &self.account);
         // SAFETY: ARENA-2: the memory is large and aligned enough and nobody else's yet.
         unsafe { start.cast().write(node) };
         id
@@ -175,7 +264,7 @@ impl Memtable {
         // SAFETY: MAP-1, MAP-2: `new_entry` wrote a head there, then the key's bytes, then the value's
         // or their address; none of it changes while the memtable is borrowed.
         unsafe {
-            let start = self.entries.at(id);
+            let start = self.entries.arena().at(id);
             let head = start.cast::<UnsafeCell<Head>>();
             let Head { trailer, key_bytes, value_bytes } = head.as_ref().with(|head| head.read());
             let (key_bytes, value_bytes) = (key_bytes as usize, value_bytes as usize);
@@ -190,13 +279,24 @@ impl Memtable {
         }
     }
 
+    /// Has the first bytes of the entry `id`, which is not 0 (MAP-1), on their way.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, id: u32) {
+        if cfg!(loom) {
+            return; // Not a load more for the models.
+        }
+        // SAFETY: MAP-1.
+        prefetch(unsafe { self.entries.arena().at(id) }, PREFETCH_BYTES);
+    }
+
     pub(crate) fn new_entry(&self, key: KeyRef<'_>, value: &[u8]) -> u32 {
         assert!(key.user.len() <= MAX_KEY_BYTES, "key of {} bytes", key.user.len());
         assert!(value.len() <= MAX_VALUE_BYTES, "value of {} bytes", value.len());
         let large = value.len() > INLINE_VALUE_BYTES;
         let value_space = if large { size_of::<*const u8>() } else { value.len() };
         let head_space = size_of::<UnsafeCell<Head>>();
-        let (id, start) = self.entries.alloc(head_space + key.user.len() + value_space);
+        let bytes = head_space + key.user.len() + value_space;
+        let (id, start) = self.entries.alloc(bytes, &self.account);
         let head = Head {
             trailer: key.trailer,
             key_bytes: key.user.len() as u32,
@@ -219,11 +319,13 @@ impl Memtable {
 
     /// Copies `value` to an allocation of its own, which lives as long as the memtable.
     fn keep_large(&self, value: &[u8]) -> *const u8 {
-        let value = value.to_vec();
-        let start = value.as_ptr();
-        self.large_bytes.fetch_add(value.capacity(), Ordering::Relaxed);
-        self.large.lock().push(value);
-        start
+        self.charge_apart(value.len() + Kept::<Box<[u8]>>::NODE_BYTES);
+        self.large.push(value.into()).as_ptr()
+    }
+
+    pub(crate) fn charge_apart(&self, bytes: usize) {
+        self.apart_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.account.charge(bytes);
     }
 
     /// The entry's value, for as long as the slice may live.

@@ -40,7 +40,7 @@ impl Memtable {
             if let Some(page) = self.read_page(leaf.node, &leaf.view) {
                 return (page, leaf.rank);
             }
-            leaf = self.locate(leaf.id, target, leaf.shared);
+            leaf = self.locate(leaf.id, leaf.node, target, leaf.shared);
         }
     }
 
@@ -80,9 +80,11 @@ impl Memtable {
         let mut page = Page { len: view.order.len(), next: view.next.id(), ..Page::default() };
         for (rank, id) in page.entries[..page.len].iter_mut().enumerate() {
             *id = leaf.link(view.order, rank).id();
-            self.entries.prefetch(*id, 2);
+            self.prefetch_entry(*id);
         }
-        self.nodes.prefetch(page.next, 2);
+        if page.next != 0 && !cfg!(loom) {
+            self.prefetch_node(page.next);
+        }
         if view.is_splitting() && !view.next.is_none() {
             // NODE-3: what `next` has as well must not be met twice.
             let end = self.low_key(1, page.next);
@@ -100,15 +102,16 @@ impl Memtable {
         level: u8,
         mut visit: impl FnMut(u8, u32),
     ) -> Place<'_> {
-        let (mut id, mut shared) = (self.root.load(Ordering::Acquire), 0);
+        let mut id = self.root.load(Ordering::Acquire);
+        let (mut node, mut shared) = (self.node(id), 0);
         loop {
-            let place = self.locate(id, target, shared);
+            let place = self.locate(id, node, target, shared);
             visit(place.node.level, place.id);
             if place.node.level == level {
                 return place;
             }
             id = place.link.id();
-            self.nodes.prefetch(id, 2);
+            node = self.prefetch_node(id);
             shared = if place.prefix == Link::ABOVE {
                 0
             } else {
@@ -120,8 +123,13 @@ impl Memtable {
     /// The place of `target` in the node `id` or, if the node has lost it, in one to its right.
     /// `shared` bytes of `target` are known to be the node's low key's as well.
     #[inline]
-    pub(crate) fn locate(&self, mut id: u32, target: KeyRef<'_>, mut shared: usize) -> Place<'_> {
-        let mut node = self.node(id);
+    pub(crate) fn locate<'a>(
+        &'a self,
+        mut id: u32,
+        mut node: &'a Node,
+        target: KeyRef<'_>,
+        mut shared: usize,
+    ) -> Place<'a> {
         loop {
             let view = node.view();
             let prefix = self.prefix_in(node, target.user, shared);

@@ -10,9 +10,11 @@
 use std::sync::Arc;
 
 use loom::thread::spawn;
+use stratalog_base::budget::Budget;
 use stratalog_base::key::MAX_SEQ_NO;
+use stratalog_base::sync::{AtomicU64, Ordering};
 use stratalog_base::{Cursor, KeyRef, Kind};
-use stratalog_memtable::Memtable;
+use stratalog_memtable::{Memtable, Sealed};
 
 /// Loom's own bound on steps is for models that touch less memory.
 fn check(model: impl Fn() + Sync + Send + 'static) {
@@ -29,7 +31,7 @@ fn memtable(present: &[u8]) -> Arc<Memtable> {
 }
 
 fn insert(memtable: &Memtable, key: u8) {
-    memtable.insert(KeyRef::new(&[key], u64::from(key), Kind::Put), &[key]);
+    memtable.insert(KeyRef::new(&[key], u64::from(key), Kind::Put), &[key]).unwrap();
 }
 
 fn get(memtable: &Arc<Memtable>, key: u8) -> bool {
@@ -153,7 +155,7 @@ fn two_inserts_grow_the_arena_once() {
     check(|| {
         let memtable = memtable(&[]);
         let insert = |memtable: &Memtable, key: u8| {
-            memtable.insert(KeyRef::new(&[key], 1, Kind::Put), &[key; 200]);
+            memtable.insert(KeyRef::new(&[key], 1, Kind::Put), &[key; 200]).unwrap();
         };
         let other = memtable.clone();
         let writer = spawn(move || insert(&other, 1));
@@ -162,5 +164,112 @@ fn two_inserts_grow_the_arena_once() {
         for key in [1, 2] {
             assert_eq!(memtable.get(&[key], 1).unwrap().1, [key; 200]);
         }
+    });
+}
+
+/// Deletes `start..end` with a number of 100 and more.
+fn insert_range(memtable: &Memtable, start: u8, end: u8, seq: u64) {
+    memtable.insert_range(&[start], &[end], seq).unwrap();
+}
+
+#[test]
+fn a_reader_meets_range_tombstones_whole_and_each_once_while_they_are_gathered() {
+    check(|| {
+        let memtable = memtable(&[]);
+        insert_range(&memtable, 1, 3, 100);
+        let other = memtable.clone();
+        // The first is gathered with the one that is there, the second stands alone.
+        let writer = spawn(move || {
+            insert_range(&other, 2, 5, 101);
+            insert_range(&other, 7, 9, 102);
+        });
+        let other = memtable.clone();
+        let reader = spawn(move || {
+            let seen = other.covering(&[2], MAX_SEQ_NO);
+            assert!(seen == Some(100) || seen == Some(101), "{seen:?}");
+            let mut seqs: Vec<_> = other.range_tombstones().map(|met| met.seq).collect();
+            seqs.sort_unstable();
+            assert!([100, 101, 102].starts_with(&seqs) && !seqs.is_empty(), "{seqs:?}");
+        });
+        writer.join().unwrap();
+        reader.join().unwrap();
+        let covering = |key, seq| memtable.covering(&[key], seq);
+        assert_eq!(
+            (covering(2, 200), covering(2, 100), covering(8, 200)),
+            (Some(101), Some(100), Some(102))
+        );
+    });
+}
+
+#[test]
+fn two_inserts_of_range_tombstones_both_arrive() {
+    check(|| {
+        let memtable = memtable(&[]);
+        let other = memtable.clone();
+        let writer = spawn(move || insert_range(&other, 1, 3, 100));
+        insert_range(&memtable, 2, 5, 101);
+        writer.join().unwrap();
+        assert_eq!(memtable.range_tombstones_len(), 2);
+        assert_eq!(
+            (memtable.covering(&[1], 200), memtable.covering(&[4], 200)),
+            (Some(100), Some(101))
+        );
+    });
+}
+
+fn insert_numbered(memtable: &Memtable, seq: u64) -> Result<(), Sealed> {
+    memtable.insert(KeyRef::new(&[seq as u8], seq, Kind::Put), &[seq as u8])
+}
+
+#[test]
+fn a_seal_divides_what_a_writer_inserts_by_its_end() {
+    check(|| {
+        let (old, new) = (memtable(&[]), memtable(&[]));
+        let next = Arc::new(AtomicU64::new(1));
+        let writer = {
+            let (old, new, next) = (old.clone(), new.clone(), next.clone());
+            spawn(move || {
+                for _ in 0..2 {
+                    let seq = next.fetch_add(1, Ordering::AcqRel);
+                    if let Err(sealed) = insert_numbered(&old, seq) {
+                        assert!(seq >= sealed.end);
+                        insert_numbered(&new, seq).unwrap();
+                    }
+                }
+            })
+        };
+        let end = old.seal(|| next.fetch_add(0, Ordering::AcqRel));
+        writer.join().unwrap();
+        assert_eq!(old.end(), Some(end));
+        assert_eq!(walk(&old, true), (1..end as u8).collect::<Vec<_>>(), "all below {end}");
+        assert_eq!(walk(&new, true), (end as u8..3).collect::<Vec<_>>(), "all from {end} on");
+    });
+}
+
+#[test]
+fn of_two_seals_the_first_counts() {
+    check(|| {
+        let old = memtable(&[]);
+        let other = old.clone();
+        let sealer = spawn(move || other.seal(|| 7));
+        let end = old.seal(|| 9);
+        assert_eq!((sealer.join().unwrap(), old.end()), (end, Some(end)));
+    });
+}
+
+#[test]
+fn two_threads_charge_a_budget_exactly() {
+    check(|| {
+        let budget = Arc::new(Budget::default());
+        let memtable = Arc::new(Memtable::with_budget(budget.clone()));
+        let other = memtable.clone();
+        // Charged beside the lock under which it is inserted.
+        let writer = spawn(move || insert_range(&other, 1, 2, 100));
+        insert_range(&memtable, 3, 4, 101);
+        writer.join().unwrap();
+        let bytes = memtable.allocated_bytes();
+        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (bytes, bytes));
+        drop(memtable);
+        assert_eq!(budget.used_bytes(), 0);
     });
 }

@@ -21,24 +21,38 @@
 //! a search inside a run is binary, and stepping back costs what stepping forward costs. Because keys
 //! ascend, what they share with the head never grows along a run.
 //!
-//! Trailers lie in a column of the least width that the block needs. In memory a decoded block also
-//! has a [`Mark`] for each entry, so that a search looks into one array before it touches an entry.
+//! Trailers lie in a column of the least width that the block needs.
+//!
+//! # In memory
+//! A decoded block is one allocation, what a search touches first in front:
+//!
+//! | bytes | part |
+//! |---:|---|
+//! | 64 | count of handles, [`Header`]: one cache line |
+//! | 4 × n | words: four bytes of each user key, behind what all keys share |
+//! | 4 × n | where each entry starts |
+//! | w × n + 8 | trailers, as stored |
+//! | | entries, as stored |
+//!
+//! So a search reads a few lines in a row, which are asked for together, and then one entry.
 //!
 //! # Invariants
 //! - BLOCK-1: a [`Block`] was checked whole when it was decoded; reading it cannot fail.
 //! - BLOCK-2: along a run `shared` never grows, and never exceeds the head's length.
-//! - BLOCK-3: every entry starts below 2³², so that its offset fits a mark. (All but the last start
+//! - BLOCK-3: every entry starts below 2³², so that its offset fits four bytes. (All but the last start
 //!   below [`MAX_BLOCK_BYTES`](crate::MAX_BLOCK_BYTES).)
-//! - BLOCK-4: in order of the entries, the words of their marks never fall.
+//! - BLOCK-4: in order of the entries, their words never fall.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use stratalog_base::Trailer;
 use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64, put_varint};
 use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
-use stratalog_base::{KeyRef, Kind};
+use stratalog_base::{KeyRef, Kind, SeqNo};
 
-use crate::MAX_BLOCK_BYTES;
+use crate::cache::Cached;
+use crate::shared::{Shared, prefetch};
+use crate::{MAX_BLOCK_BYTES, ValueHandle};
 
 /// Base, count, interval, width, reserved.
 const TAIL_BYTES: usize = 8 + 4 + 2 + 1 + 1;
@@ -94,9 +108,10 @@ impl BlockBuilder {
         }
     }
 
-    /// Appends the block's contents to `out` and starts the next block.
-    pub(crate) fn encode(&mut self, out: &mut Vec<u8>) {
+    /// Appends the block's contents to `out` and starts the next block. Returns its sequence range.
+    pub(crate) fn encode(&mut self, out: &mut Vec<u8>) -> RangeInclusive<SeqNo> {
         let base = self.trailers.iter().copied().min().expect("a block has entries");
+        let newest = self.trailers.iter().copied().max().expect("a block has entries");
         let spread = self.trailers.iter().fold(0, |bits, trailer| bits | (trailer - base));
         let width = (64 - spread.leading_zeros() as usize).div_ceil(8);
         out.reserve(self.entries.len() + self.trailers.len() * width + TAIL_BYTES);
@@ -110,6 +125,8 @@ impl BlockBuilder {
         out.extend_from_slice(&[width as u8, 0]);
         self.entries.clear();
         self.trailers.clear();
+        let seq = |bits| Trailer::from_bits(bits).expect("it was a trailer").seq();
+        seq(base)..=seq(newest)
     }
 }
 
@@ -120,15 +137,6 @@ pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let (b_words, _) = b.as_chunks::<8>();
     let words = a_words.iter().zip(b_words).take_while(|(a, b)| a == b).count() * 8;
     words + a[words..].iter().zip(&b[words..]).take_while(|(a, b)| a == b).count()
-}
-
-/// What a search sees of an entry without touching it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    /// The four bytes of the user key behind what all keys of the block share, as [`word`].
-    pub(crate) word: u32,
-    /// Where the entry starts in the block.
-    offset: u32,
 }
 
 /// The first four bytes as a number that orders as they do; missing ones count as zero.
@@ -142,19 +150,30 @@ pub(crate) fn word(bytes: &[u8]) -> u32 {
     }
 }
 
-/// A decoded data block.
-#[derive(Debug)]
-pub(crate) struct Block {
-    contents: Vec<u8>,
-    marks: Box<[Mark]>,
-    /// Leading bytes that all user keys of the block share.
-    common_bytes: usize,
+/// A decoded data block. See the module page for what lies behind the header.
+pub(crate) type Block = Shared<Header>;
+
+/// What every search of a block needs first.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
     base: u64,
-    trailers_at: usize,
     trailer_mask: u64,
-    trailer_bytes: usize,
-    restart_interval: usize,
+    count: u32,
+    /// Leading bytes that all user keys of the block share.
+    common_bytes: u32,
+    /// Where the entries start behind the header.
+    entries_at: u32,
+    restart_interval: u16,
+    trailer_bytes: u8,
+    /// The first bytes of what all user keys share: how many of `common_bytes`, and which.
+    known_bytes: u8,
+    known: [u8; KNOWN_BYTES],
 }
+
+/// As many as fit in the header's cache line.
+const KNOWN_BYTES: usize = 8;
+/// Zeros behind the trailers' column, so that each trailer can be read as eight bytes.
+const COLUMN_ROOM: usize = 8;
 
 /// Where the parts of an entry lie in its block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -195,63 +214,63 @@ impl Entry {
     }
 }
 
-impl Block {
-    /// Takes `contents` apart, checking all of it (BLOCK-1).
-    pub(crate) fn decode(contents: Vec<u8>) -> Result<Block, Malformed> {
+/// The parts of a block's contents, by its tail.
+struct Parts<'a> {
+    entries: &'a [u8],
+    /// The trailers' column, and at least eight bytes behind it.
+    column: &'a [u8],
+    header: Header,
+}
+
+impl<'a> Parts<'a> {
+    fn decode(contents: &'a [u8]) -> Result<Parts<'a>, Malformed> {
         let malformed = |offset, what| Malformed { offset, what };
         let Some((body, tail)) = contents.split_last_chunk::<TAIL_BYTES>() else {
             return Err(malformed(0, "shorter than a block's tail"));
         };
         let mut fields = Decoder::new(tail);
-        let (base, count) = (fields.u64()?, fields.u32()? as usize);
-        let restart_interval = usize::from(u16::from_le_bytes([fields.u8()?, fields.u8()?]));
-        let (trailer_bytes, reserved) = (usize::from(fields.u8()?), fields.u8()?);
+        let (base, count) = (fields.u64()?, fields.u32()?);
+        let restart_interval = u16::from_le_bytes([fields.u8()?, fields.u8()?]);
+        let (trailer_bytes, reserved) = (fields.u8()?, fields.u8()?);
         if restart_interval == 0 || trailer_bytes > 8 || reserved != 0 {
             return Err(malformed(body.len(), "impossible block tail"));
         }
-        let column = count.saturating_mul(trailer_bytes);
-        let trailers_at = match body.len().checked_sub(column) {
-            Some(at) if count > 0 && count <= at / MIN_ENTRY_BYTES => at,
+        let column_bytes = (count as usize).saturating_mul(trailer_bytes.into());
+        let entry_bytes = match body.len().checked_sub(column_bytes) {
+            Some(bytes) if count > 0 && count as usize <= bytes / MIN_ENTRY_BYTES => bytes,
             _ => return Err(malformed(body.len(), "impossible number of entries")),
         };
-        let mut block = Block {
+        let header = Header {
             base,
-            trailers_at,
-            trailer_mask: if trailer_bytes == 8 {
-                u64::MAX
-            } else {
-                (1 << (8 * trailer_bytes)) - 1
+            trailer_mask: match trailer_bytes {
+                8 => u64::MAX,
+                width => (1 << (8 * width)) - 1,
             },
-            trailer_bytes,
-            restart_interval,
-            marks: Box::default(),
+            count,
             common_bytes: 0,
-            contents,
+            entries_at: 0,
+            restart_interval,
+            trailer_bytes,
+            known_bytes: 0,
+            known: [0; KNOWN_BYTES],
         };
-        block.marks = block.check_entries(count)?;
-        block.fill_words();
-        Ok(block)
+        Ok(Parts { entries: &contents[..entry_bytes], column: &contents[entry_bytes..], header })
     }
 
-    /// Walks all entries and returns their marks, without words.
-    fn check_entries(&self, count: usize) -> Result<Box<[Mark]>, Malformed> {
-        let entries = &self.contents[..self.trailers_at];
-        let mut marks = Vec::with_capacity(count);
+    /// Walks all entries and notes their offsets.
+    fn check_entries(&self, offsets: &mut [[u8; 4]]) -> Result<(), Malformed> {
+        let entries = self.entries;
         let (mut at, mut max_shared, mut run_left) = (0, 0, 0);
-        for index in 0..count {
+        let last = offsets.len() - 1;
+        for (index, offset) in offsets.iter_mut().enumerate() {
             let malformed = |what| Err(Malformed { offset: at, what });
-            let offset = match u32::try_from(at) {
-                Ok(offset)
-                    if at < entries.len() && (at < MAX_BLOCK_BYTES || index + 1 == count) =>
-                {
-                    offset
-                }
-                _ => return malformed("entry starts out of range"), // BLOCK-3
-            };
+            if at >= entries.len() || (at >= MAX_BLOCK_BYTES && index != last) {
+                return malformed("entry starts out of range"); // BLOCK-3
+            }
             let entry = Entry::decode(entries, at)?;
             let is_head = run_left == 0;
             if is_head {
-                (run_left, max_shared) = (self.restart_interval, 0);
+                (run_left, max_shared) = (self.header.restart_interval, 0);
             }
             if entry.shared > max_shared {
                 return malformed("key shares more than there is"); // BLOCK-2
@@ -260,126 +279,213 @@ impl Block {
             if entry.end > entries.len() || entry.shared + suffix > MAX_KEY_BYTES {
                 return malformed("entry runs past the end");
             }
-            let bits = self.base.checked_add(self.trailer_delta(index));
+            let bits = self.header.base.checked_add(self.header.delta(self.column, index));
             match bits.and_then(Trailer::from_bits).map(Trailer::kind) {
                 Some(Kind::Put) => {}
+                // So that whoever meets the entry can rely on its handle (BLOCK-1).
+                Some(Kind::Separated) => {
+                    ValueHandle::decode(&entries[entry.value_at..entry.end])?;
+                }
                 Some(Kind::Delete) if entry.value_at == entry.end => {}
                 Some(Kind::Delete) => return malformed("tombstone with a value"),
                 None => return malformed("unknown kind of entry"),
             }
             max_shared = if is_head { suffix } else { entry.shared };
             run_left -= 1;
-            marks.push(Mark { word: 0, offset });
+            *offset = (at as u32).to_ne_bytes();
             at = entry.end;
         }
         if at != entries.len() {
             return Err(Malformed { offset: at, what: "bytes that belong to no entry" });
         }
-        Ok(marks.into())
+        Ok(())
     }
 
-    fn fill_words(&mut self) {
-        let last = self.len() - 1;
-        let entry = self.entry(last);
-        let (first, head) = (self.head_key(0), &self.head_key(last)[..entry.shared]);
+    /// What all keys share, and the word of each behind it. The entries have been checked.
+    fn find_words(&self, offsets: &[[u8; 4]], words: &mut [[u8; 4]]) -> &'a [u8] {
+        let entry_at = |index: usize| {
+            let offset = u32::from_ne_bytes(offsets[index]) as usize;
+            Entry::decode(self.entries, offset).expect("BLOCK-1")
+        };
+        let suffix = |entry: &Entry| &self.entries[entry.suffix_at..entry.value_at];
+        let last = offsets.len() - 1;
+        let interval = usize::from(self.header.restart_interval);
+        let (first, entry) = (suffix(&entry_at(0)), entry_at(last));
+        let last_head = &suffix(&entry_at(last - last % interval))[..entry.shared];
         // Keys ascend: what the outermost share, all share.
-        let mut common = common_prefix(first, head);
-        if common == head.len() {
-            common += common_prefix(&first[common..], self.suffix(&entry));
+        let mut common = common_prefix(first, last_head);
+        if common == last_head.len() {
+            common += common_prefix(&first[common..], suffix(&entry));
         }
-        let mut marks = std::mem::take(&mut self.marks);
         let mut head = Entry::default();
-        for (index, mark) in marks.iter_mut().enumerate() {
-            let entry = self.entry_at(mark.offset as usize);
-            if index.is_multiple_of(self.restart_interval) {
+        for (index, out) in words.iter_mut().enumerate() {
+            let entry = entry_at(index);
+            if index.is_multiple_of(interval) {
                 head = entry;
             }
-            mark.word = match common.checked_sub(entry.shared) {
-                Some(skip) => word(self.suffix(&entry).get(skip..).unwrap_or_default()),
+            let found = match common.checked_sub(entry.shared) {
+                Some(skip) => word(suffix(&entry).get(skip..).unwrap_or_default()),
                 // The bytes behind `common` begin in the head.
                 None => {
-                    let start = &self.suffix(&head)[common..entry.shared];
+                    let start = &suffix(&head)[common..entry.shared];
                     let bits = 8 * start.len().min(4) as u32;
-                    let rest = word(self.suffix(&entry));
-                    word(start) | rest.checked_shr(bits).unwrap_or(0)
+                    word(start) | word(suffix(&entry)).checked_shr(bits).unwrap_or(0)
                 }
             };
+            *out = found.to_ne_bytes();
         }
-        self.marks = marks;
-        self.common_bytes = common;
+        &first[..common]
+    }
+}
+
+impl Header {
+    /// The delta of trailer `index` in `column`. Reads up to seven bytes too many and masks them away.
+    #[inline]
+    fn delta(&self, column: &[u8], index: usize) -> u64 {
+        let at = index * usize::from(self.trailer_bytes);
+        let bytes = column[at..].first_chunk::<8>().expect("eight bytes follow the column");
+        u64::from_le_bytes(*bytes) & self.trailer_mask
+    }
+}
+
+impl Block {
+    /// Takes `contents` apart, checking all of it (BLOCK-1).
+    pub(crate) fn decode(contents: &[u8]) -> Result<Block, Malformed> {
+        let parts = Parts::decode(contents)?;
+        let count = parts.header.count as usize;
+        let column_bytes = count * usize::from(parts.header.trailer_bytes);
+        let entries_at = 2 * 4 * count + column_bytes + COLUMN_ROOM;
+        let Ok(len) = u32::try_from(entries_at + parts.entries.len()) else {
+            return Err(Malformed { offset: 0, what: "block exceeds 4 GiB" });
+        };
+        let header = Header { entries_at: entries_at as u32, ..parts.header };
+        Shared::build(header, len, |header, bytes| {
+            let (words, rest) = bytes.split_at_mut(4 * count);
+            let (offsets, rest) = rest.split_at_mut(4 * count);
+            let (column, rest) = rest.split_at_mut(column_bytes + COLUMN_ROOM);
+            let (words, offsets) = (words.as_chunks_mut().0, offsets.as_chunks_mut().0);
+            parts.check_entries(offsets)?;
+            let common = parts.find_words(offsets, words);
+            column[..column_bytes].copy_from_slice(&parts.column[..column_bytes]);
+            rest.copy_from_slice(parts.entries);
+            let known = common.len().min(KNOWN_BYTES);
+            header.known[..known].copy_from_slice(&common[..known]);
+            (header.known_bytes, header.common_bytes) = (known as u8, common.len() as u32);
+            Ok(())
+        })
     }
 
     /// Number of entries, at least 1.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.marks.len()
+        self.count as usize
     }
 
+    /// The four bytes of each user key behind what all keys of the block share, as [`word`], in memory
+    /// order.
     #[inline]
-    pub(crate) fn marks(&self) -> &[Mark] {
-        &self.marks
+    pub(crate) fn words(&self) -> &[[u8; 4]] {
+        self.bytes()[..4 * self.len()].as_chunks().0
     }
 
     /// How many leading bytes all user keys of the block share.
     #[inline]
     pub(crate) fn common_bytes(&self) -> usize {
-        self.common_bytes
+        self.common_bytes as usize
     }
 
     /// The bytes that all user keys of the block share.
     #[inline]
     pub(crate) fn common(&self) -> &[u8] {
-        &self.head_key(0)[..self.common_bytes]
+        match self.known.get(..self.common_bytes()) {
+            Some(known) => known,
+            None => &self.head_key(0)[..self.common_bytes()],
+        }
+    }
+
+    /// The encoded entries.
+    #[inline]
+    fn entries(&self) -> &[u8] {
+        &self.bytes()[self.entries_at as usize..]
+    }
+
+    #[inline]
+    pub(crate) fn offset(&self, index: usize) -> usize {
+        let offsets: &[[u8; 4]] = self.bytes()[4 * self.len()..8 * self.len()].as_chunks().0;
+        u32::from_ne_bytes(offsets[index]) as usize
     }
 
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Entry {
-        self.entry_at(self.marks[index].offset as usize)
+        self.entry_at(self.offset(index))
+    }
+
+    /// Asks for the first lines of the entry, which is about to be read: where its value lies is only
+    /// known once the first of them has come.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, index: usize) {
+        prefetch(self.entries().as_ptr().wrapping_add(self.offset(index)), 3);
+    }
+
+    /// Asks for the lines at `range` of the entries, as far as there are such, up to `most`.
+    #[inline]
+    pub(crate) fn prefetch_range(&self, range: Range<usize>, most: usize) {
+        let end = range.end.min(self.entries().len());
+        if let Some(bytes) = self.entries().get(range.start..end) {
+            prefetch(bytes.as_ptr(), bytes.len().div_ceil(64).min(most));
+        }
     }
 
     /// The entry that starts at `offset`.
     #[inline]
     pub(crate) fn entry_at(&self, offset: usize) -> Entry {
-        Entry::decode(&self.contents, offset).expect("BLOCK-1")
+        Entry::decode(self.entries(), offset).expect("BLOCK-1")
     }
 
     #[inline]
     pub(crate) fn trailer(&self, index: usize) -> Trailer {
-        Trailer::from_bits(self.base + self.trailer_delta(index)).expect("BLOCK-1")
-    }
-
-    #[inline]
-    fn trailer_delta(&self, index: usize) -> u64 {
-        // Reads up to seven bytes too many, which the tail provides, and masks them away.
-        let at = self.trailers_at + index * self.trailer_bytes;
-        let bytes = self.contents[at..].first_chunk::<8>().expect("the tail follows");
-        u64::from_le_bytes(*bytes) & self.trailer_mask
+        let delta = self.delta(&self.bytes()[8 * self.len()..], index);
+        Trailer::from_bits(self.base + delta).expect("BLOCK-1")
     }
 
     /// The part of the user key that the entry holds itself.
     #[inline]
     pub(crate) fn suffix(&self, entry: &Entry) -> &[u8] {
-        &self.contents[entry.suffix_at..entry.value_at]
+        &self.entries()[entry.suffix_at..entry.value_at]
     }
 
     #[inline]
     pub(crate) fn value(&self, entry: &Entry) -> &[u8] {
-        &self.contents[entry.value_at..entry.end]
+        &self.entries()[entry.value_at..entry.end]
     }
 
     /// The whole user key of the head of `index`'s run.
     #[inline]
     pub(crate) fn head_key(&self, index: usize) -> &[u8] {
-        self.suffix(&self.entry(index - index % self.restart_interval))
+        self.suffix(&self.entry(index - index % usize::from(self.restart_interval)))
     }
 
-    /// Heap and own bytes.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Block>() + self.contents.capacity() + size_of_val(&*self.marks)
+    /// The first `len` bytes of the user key at `index`, which its head has, too.
+    #[inline]
+    pub(crate) fn key_start(&self, index: usize, len: usize) -> &[u8] {
+        // Mostly they are what all keys share: then the head's cache line is not touched.
+        match self.known[..usize::from(self.known_bytes)].get(..len) {
+            Some(known) => known,
+            None => &self.head_key(index)[..len],
+        }
     }
 }
 
-#[cfg(test)]
+impl Cached for Header {
+    // Header, words, offsets and trailers of some forty entries.
+    const PREFETCH_LINES: usize = 8;
+
+    fn memory_bytes(block: &Block) -> usize {
+        block.allocated_bytes()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -404,7 +510,7 @@ mod tests {
 
     #[test]
     fn runs_start_with_a_whole_key() {
-        let block = Block::decode(encoded(2)).unwrap();
+        let block = Block::decode(&encoded(2)).unwrap();
         let shared: Vec<_> = (0..block.len()).map(|i| block.entry(i).shared).collect();
         assert_eq!(
             (shared, block.head_key(1), block.head_key(2)),
@@ -417,7 +523,7 @@ mod tests {
         let refused = |at: usize, byte: u8, what: &str| {
             let mut bytes = encoded(16);
             bytes[at] = byte;
-            assert_eq!(Block::decode(bytes).unwrap_err().what, what);
+            assert_eq!(Block::decode(&bytes).unwrap_err().what, what);
         };
         refused(6, 4, "key shares more than there is"); // BLOCK-2
         refused(13, 4, "key shares more than there is");
@@ -430,6 +536,6 @@ mod tests {
         refused(36, 0, "impossible block tail");
         refused(38, 9, "impossible block tail");
         refused(39, 1, "impossible block tail");
-        assert!((0..40).all(|len| Block::decode(encoded(16)[..len].to_vec()).is_err()));
+        assert!((0..40).all(|len| Block::decode(&encoded(16)[..len]).is_err()));
     }
 }

@@ -1,58 +1,143 @@
-//! The block cache: every table keeps a slot for each of its data blocks, and one clock for all
-//! tables decides which slots stay filled.
+//! The block cache: every table keeps a slot for each of its data blocks and each of its partitions,
+//! and one clock for all tables decides which slots stay filled.
 //!
-//! A cached block is found by its number in the table: no hash, no lock but the slot's own byte. A
-//! hit marks its slot as referenced and touches nothing shared. A fill goes through the clock, a
-//! queue of filled slots: while there are more bytes than the limit, the oldest slot is emptied,
-//! unless it was referenced since it was queued or last spared; then it is spared once more.
+//! A cached block is found by its number in the table: no hash, no lock, no count. A reader enters the
+//! cache's [`Grace`] once, and then each slot is one plain load. A hit marks the block as referenced,
+//! if it is not yet, and writes nothing else that is shared.
+//!
+//! A fill goes through the clock, which has two queues of filled slots. Blocks that somebody looked
+//! for enter the `hot` one; blocks that a scan runs over are on `probation`. While there are more bytes
+//! than the limit, the oldest slot is emptied: that on probation if these hold more than a sixteenth
+//! of the limit, else the hot one. If it was referenced since it was queued or last spared, it is spared
+//! and queued as hot. So a scan pushes out what scans brought, and no more of the rest than that
+//! sixteenth, but a small range that is scanned again and again stays.
 //!
 //! # Invariants
 //! - CACHE-1: `used_bytes` is the sum over the filled slots of all living tables.
 //! - CACHE-2: when [`BlockCache::insert`] returns, `used_bytes` is at most the limit.
 //! - CACHE-3: a filled slot of a living table has exactly one place in the clock.
-//! - CACHE-4: locks are taken in the order clock, slot.
+//! - CACHE-4: a slot is filled and emptied only under the clock's lock, or by the drop of its table.
+//! - CACHE-5: a filled slot holds one handle, which is dropped only after a grace period (GRACE-1).
 //!
-//! Readers pin a block by its `Arc`; a pinned block outlives its eviction and counts no longer.
+//! Who wants a block for longer than a look takes a handle of its own; that outlives the eviction and
+//! counts no longer.
+#![expect(unsafe_code, reason = "slots hold handles as pointers, by CACHE-5")]
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::ptr::{NonNull, null_mut};
 use std::sync::{Arc, Weak};
 
-use stratalog_base::sync::{AtomicUsize, Mutex, Ordering};
+use stratalog_base::budget::{Account, Budget};
+use stratalog_base::slice::{Kept, Owner};
+use stratalog_base::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering};
 
-use crate::block::Block;
+use crate::grace::{Garbage, Grace, Reader};
+use crate::shared::{Borrowed, Shared, prefetch};
 
-/// Keeps data blocks of all tables that share it in memory, up to a limit.
+/// Blocks on probation may hold this part of the limit.
+const PROBATION_SHARE: usize = 16;
+/// Evicted bytes that are freed together.
+const GARBAGE_BYTES: usize = if cfg!(loom) { 0 } else { 64 << 10 };
+
+/// What slots can hold, as the header of a [`Shared`].
+pub trait Cached: Debug + Send + Sync + Sized + 'static {
+    /// Lines to ask for before the first is looked at.
+    const PREFETCH_LINES: usize;
+
+    /// Heap and own bytes.
+    fn memory_bytes(shared: &Shared<Self>) -> usize;
+}
+
+/// Why a block is brought in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// For itself.
+    Lookup,
+    /// Because a scan runs over it.
+    Scan,
+}
+
+/// Keeps data blocks and partitions of all tables that share it in memory, up to a limit.
 #[derive(Debug)]
 pub struct BlockCache {
     limit_bytes: usize,
     /// Changed under the clock's lock, but for the subtraction when a table drops.
-    used_bytes: AtomicUsize,
+    used: Account,
     /// Upper bound of the places in the clock whose table is gone.
     dead_places: AtomicUsize,
-    clock: Mutex<VecDeque<Place>>,
+    grace: Grace,
+    clock: Mutex<Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    hot: VecDeque<Place>,
+    probation: VecDeque<Place>,
+    /// Of the blocks whose places are on probation, dead ones included.
+    probation_bytes: usize,
+    garbage: Garbage,
 }
 
 /// A filled slot's place in the clock.
 #[derive(Debug)]
 struct Place {
-    slots: Weak<Slots>,
+    slots: Weak<dyn Clocked>,
     index: usize,
+    bytes: usize,
+}
+
+/// Slots as the clock sees them, whatever they hold.
+trait Clocked: Debug + Send + Sync {
+    /// Empties the filled slot `index` and returns what it held; `None` if that was referenced and
+    /// `may_spare`: then it counts as referenced no longer.
+    fn empty(&self, index: usize, may_spare: bool) -> Option<Kept>;
+}
+
+impl Clock {
+    fn len(&self) -> usize {
+        self.hot.len() + self.probation.len()
+    }
+
+    fn forget_dead(&mut self) {
+        let alive = |place: &Place| place.slots.strong_count() > 0;
+        self.hot.retain(alive);
+        self.probation.retain(alive);
+        self.probation_bytes = self.probation.iter().map(|place| place.bytes).sum();
+    }
+
+    /// The next place to look at.
+    fn pop(&mut self, limit_bytes: usize) -> Option<Place> {
+        if self.probation_bytes > limit_bytes / PROBATION_SHARE || self.hot.is_empty() {
+            let place = self.probation.pop_front()?;
+            self.probation_bytes -= place.bytes;
+            return Some(place);
+        }
+        self.hot.pop_front()
+    }
 }
 
 impl BlockCache {
     /// A cache of up to `limit_bytes` of decoded blocks; 0 keeps none.
     pub fn new(limit_bytes: usize) -> Arc<BlockCache> {
+        BlockCache::charged(limit_bytes, Arc::default())
+    }
+
+    /// The same, which charges what it holds to `budget`.
+    pub fn charged(limit_bytes: usize, budget: Arc<Budget>) -> Arc<BlockCache> {
         Arc::new(BlockCache {
             limit_bytes,
-            used_bytes: AtomicUsize::new(0),
+            used: Account::new(budget),
             dead_places: AtomicUsize::new(0),
-            clock: Mutex::new(VecDeque::new()),
+            grace: Grace::default(),
+            clock: Mutex::default(),
         })
     }
 
     /// The bytes of all cached blocks, with what was allocated for them.
     pub fn used_bytes(&self) -> usize {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.used.bytes()
     }
 
     /// The limit given to [`BlockCache::new`].
@@ -60,100 +145,164 @@ impl BlockCache {
         self.limit_bytes
     }
 
+    /// Announces a reader, for [`Slots::get`]. No block is read from a file meanwhile.
+    #[inline]
+    pub fn enter(&self) -> Reader<'_> {
+        self.grace.enter()
+    }
+
     /// Fills a slot with `block`, emptying others as needed. Returns the block that the slot held
     /// already, if another reader was faster, else `block`. A block beyond the limit is not kept.
-    pub(crate) fn insert(&self, slots: &Arc<Slots>, index: usize, block: Arc<Block>) -> Arc<Block> {
-        let bytes = block.memory_bytes();
+    pub fn insert<T: Cached>(
+        &self,
+        slots: &Arc<Slots<T>>,
+        index: usize,
+        block: Shared<T>,
+        wanted: Wanted,
+    ) -> Shared<T> {
+        let bytes = T::memory_bytes(&block);
         if bytes > self.limit_bytes {
             return block;
         }
         let mut clock = self.clock.lock();
-        {
-            let mut slot = slots.slots[index].lock(); // CACHE-4
-            if let Some(faster) = &slot.block {
-                return faster.clone();
-            }
-            *slot = Slot { block: Some(block.clone()), referenced: false };
+        if let Some(faster) = slots.held(index) {
+            return faster;
         }
-        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        slots.fill(index, block.clone()); // CACHE-4
+        self.used.charge(bytes);
         if self.dead_places.load(Ordering::Relaxed) > clock.len() / 2 {
             self.dead_places.store(0, Ordering::Relaxed);
-            clock.retain(|place| place.slots.strong_count() > 0);
+            clock.forget_dead();
         }
-        clock.push_back(Place { slots: Arc::downgrade(slots), index });
+        let weak: Weak<Slots<T>> = Arc::downgrade(slots);
+        let place = Place { slots: weak, index, bytes };
+        match wanted {
+            Wanted::Lookup => clock.hot.push_back(place),
+            Wanted::Scan => {
+                clock.probation_bytes += bytes;
+                clock.probation.push_back(place);
+            }
+        }
         self.evict(&mut clock);
         block
     }
 
-    fn evict(&self, clock: &mut VecDeque<Place>) {
+    fn evict(&self, clock: &mut Clock) {
         // Readers may mark slots as fast as they are spared: one round, then no mercy.
         let mut mercies = clock.len();
         while self.used_bytes() > self.limit_bytes {
-            let Some(place) = clock.pop_front() else { return };
+            let Some(place) = clock.pop(self.limit_bytes) else { break };
             let Some(slots) = place.slots.upgrade() else { continue };
-            let mut slot = slots.slots[place.index].lock();
-            if slot.referenced && mercies > 0 {
-                slot.referenced = false;
-                mercies -= 1;
-                clock.push_back(place);
-                continue;
+            match slots.empty(place.index, mercies > 0) {
+                Some(block) => {
+                    self.used.release(place.bytes);
+                    clock.garbage.add(block, place.bytes); // CACHE-5
+                }
+                None => {
+                    mercies -= 1;
+                    clock.hot.push_back(place);
+                }
             }
-            let block = slot.block.take().expect("CACHE-3");
-            self.used_bytes.fetch_sub(block.memory_bytes(), Ordering::Relaxed);
         }
+        clock.garbage.free(&self.grace, GARBAGE_BYTES);
     }
 }
 
-/// A table's place for one block.
-#[derive(Debug, Default)]
-struct Slot {
-    block: Option<Arc<Block>>,
-    referenced: bool,
-}
-
-/// A table's slots, one for each data block.
+/// A table's slots, one for each data block, or for each partition.
 #[derive(Debug)]
-pub(crate) struct Slots {
-    slots: Box<[Mutex<Slot>]>,
+pub struct Slots<T: Cached> {
+    /// Handles as pointers; null if empty.
+    slots: Box<[AtomicPtr<()>]>,
     cache: Arc<BlockCache>,
+    _held: PhantomData<Shared<T>>,
 }
 
-impl Slots {
-    pub(crate) fn new(count: usize, cache: Arc<BlockCache>) -> Arc<Slots> {
-        let slots = (0..count).map(|_| Mutex::new(Slot::default())).collect();
-        Arc::new(Slots { slots, cache })
+impl<T: Cached> Slots<T> {
+    /// `count` empty ones.
+    pub fn new(count: usize, cache: Arc<BlockCache>) -> Arc<Slots<T>> {
+        let slots = (0..count).map(|_| AtomicPtr::new(null_mut())).collect();
+        Arc::new(Slots { slots, cache, _held: PhantomData })
     }
 
-    pub(crate) fn cache(&self) -> &BlockCache {
+    /// The cache that the slots belong to.
+    #[inline]
+    pub fn cache(&self) -> &BlockCache {
         &self.cache
     }
 
     /// The slots themselves, without the blocks in them.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         size_of_val(&*self.slots)
     }
 
-    /// The block, if cached.
+    /// The block, if cached, for as long as the reader is inside. `reader` is one of this cache's.
     #[inline]
-    pub(crate) fn get(&self, index: usize) -> Option<Arc<Block>> {
-        let mut slot = self.slots[index].lock();
-        let block = slot.block.clone()?;
-        slot.referenced = true;
+    pub fn get<'a>(&'a self, index: usize, reader: &'a Reader<'_>) -> Option<Borrowed<'a, T>> {
+        let block = self.peek(index, reader)?;
+        block.reference();
         Some(block)
+    }
+
+    /// The same for who does not want the block kept.
+    #[inline]
+    pub fn peek<'a>(&'a self, index: usize, reader: &'a Reader<'_>) -> Option<Borrowed<'a, T>> {
+        debug_assert!(reader.is_of(&self.cache.grace), "a reader of another cache");
+        let held = NonNull::new(self.slots[index].load(Ordering::SeqCst))?;
+        prefetch(held.as_ptr(), T::PREFETCH_LINES);
+        // SAFETY: CACHE-5: the slot's handle stays counted until this reader leaves (GRACE-1), or, if the
+        // table drops it, until the borrow of `self` ends.
+        Some(unsafe { Shared::borrow_raw(held) })
+    }
+
+    /// Asks for the first lines of the block, if it is cached.
+    #[inline]
+    pub fn prefetch(&self, index: usize) {
+        if let Some(slot) = self.slots.get(index) {
+            // No reader is needed: the pointer is not followed.
+            prefetch(slot.load(Ordering::Relaxed), T::PREFETCH_LINES);
+        }
+    }
+
+    /// A handle of the block in slot `index`. The caller holds the clock's lock.
+    fn held(&self, index: usize) -> Option<Shared<T>> {
+        let held = NonNull::new(self.slots[index].load(Ordering::SeqCst))?;
+        // SAFETY: CACHE-4: nobody empties the slot meanwhile.
+        Some(unsafe { Shared::<T>::borrow_raw(held) }.share())
+    }
+
+    /// Fills the empty slot `index`. The caller holds the clock's lock.
+    fn fill(&self, index: usize, block: Shared<T>) {
+        self.slots[index].store(block.into_raw().as_ptr(), Ordering::SeqCst);
+    }
+
+    /// Empties slot `index` and returns what it held.
+    fn take(&self, index: usize) -> Option<Shared<T>> {
+        let held = NonNull::new(self.slots[index].swap(null_mut(), Ordering::SeqCst))?;
+        // SAFETY: the slot's own handle, which it no longer holds.
+        Some(unsafe { Shared::from_raw(held) })
     }
 }
 
-impl Drop for Slots {
+impl<T: Cached> Clocked for Slots<T> {
+    fn empty(&self, index: usize, may_spare: bool) -> Option<Kept> {
+        if may_spare && self.held(index).expect("CACHE-3").take_reference() {
+            return None;
+        }
+        Some(Kept::new(self.take(index).expect("CACHE-3")))
+    }
+}
+
+impl<T: Cached> Drop for Slots<T> {
     fn drop(&mut self) {
         // CACHE-1: nobody can reach the slots any more; their places in the clock are dead.
         let (mut places, mut bytes) = (0, 0);
-        for slot in &self.slots {
-            if let Some(block) = &slot.lock().block {
+        for index in 0..self.slots.len() {
+            if let Some(block) = self.take(index) {
                 places += 1;
-                bytes += block.memory_bytes();
+                bytes += T::memory_bytes(&block);
             }
         }
         self.cache.dead_places.fetch_add(places, Ordering::Relaxed);
-        self.cache.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.cache.used.release(bytes);
     }
 }

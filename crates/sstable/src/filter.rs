@@ -1,23 +1,35 @@
-//! The filter: tells most absent user keys apart by reading one cache line.
+//! The filter: tells most absent user keys apart without reading a block.
 //!
-//! A Bloom filter cut into lines of 64 bytes. A key's hash chooses one line and a few bits in it, so
-//! a probe costs one cache miss. At 10 bits for each key about 1 % of absent keys pass.
+//! A [`FilterBuilder`] takes user keys and gives the contents of a filter block; a [`Filter`] answers
+//! from them. Which structure is inside is the block's own business: its last byte says so.
 //!
-//! # Contents of the filter block
-//! | offset | bytes | field | meaning |
-//! |---:|---:|---|---|
-//! | 0 | 64 × n | lines | each 512 bits; bit b is bit b mod 8 of byte b / 8 |
-//! | 64 × n | 1 | probes | bits set for each key, 1 to 16 |
+//! # Contents of a filter block
+//! | bytes | field | meaning |
+//! |---:|---|---|
+//! | n | body | of [`bloom`] or [`ribbon`], specified there |
+//! | 1 | kind | 1 Bloom, 2 Ribbon |
 //!
-//! With h the key's hash, the line is `((h >> 32) × n) >> 32`; probe i is the top nine bits of
-//! `(h mod 2³²) × GOLDENⁱ mod 2³²`.
+//! # Invariants
+//! - FILTER-1: a key or prefix that was added passes.
+//! - FILTER-2: the same keys and options give the same bytes; the body has at most `hashes × bits` bits,
+//!   rounded up to its grain, and a few bytes of parameters.
+//!
+//! Whole keys ([`key_hash`]) and prefixes ([`prefix_hash`]) are hashed with different seeds, so that
+//! one filter answers for both.
+
+mod bloom;
+mod ribbon;
 
 use stratalog_base::codec::Malformed;
 
-const LINE_BYTES: usize = 64;
-const MAX_PROBES: u8 = 16;
-/// 2³² divided by the golden ratio: spreads one word of hash over any number of probes.
-const GOLDEN: u32 = 0x9e37_79b9;
+use crate::options::{FilterPolicy, TableOptions};
+use bloom::Bloom;
+use ribbon::Ribbon;
+
+const BLOOM: u8 = 1;
+const RIBBON: u8 = 2;
+/// Sets the hashes of prefixes apart from those of whole keys.
+const PREFIX_SEED: u64 = 0x7072_6566_6978_2e2e;
 
 /// The hash of a user key that filters and blocks are searched by: XXH3, 64 bits.
 ///
@@ -27,121 +39,212 @@ pub fn key_hash(user: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(user)
 }
 
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Line([u64; 8]);
+/// The hash by which filters know the prefix of a user key: XXH3, 64 bits, with a seed of its own.
+#[inline]
+pub(crate) fn prefix_hash(prefix: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(prefix, PREFIX_SEED)
+}
 
-/// The filter of an open table.
+/// Gathers hashes and makes filters of them, one after another.
 #[derive(Debug)]
-pub(crate) struct Filter {
-    lines: Box<[Line]>,
-    probes: u8,
+pub(crate) struct FilterBuilder {
+    policy: FilterPolicy,
+    bits_per_key: f64,
+    /// Leading bytes of keys that are added as well; 0 for none.
+    prefix_bytes: usize,
+    hashes: Vec<u64>,
+    last_prefix: Option<u64>,
+}
+
+impl FilterBuilder {
+    /// A builder of filters as `options` ask for; `None` if they ask for none.
+    pub(crate) fn new(options: &TableOptions) -> Option<FilterBuilder> {
+        let TableOptions { filter, filter_bits_per_key, prefix_bytes, .. } = *options;
+        (filter_bits_per_key > 0.0).then(|| FilterBuilder {
+            policy: filter,
+            bits_per_key: filter_bits_per_key,
+            prefix_bytes,
+            hashes: Vec::new(),
+            last_prefix: None,
+        })
+    }
+
+    /// Adds a user key, and its prefix if it is so long. Keys come in order; one that is added twice
+    /// takes its bits twice.
+    #[inline]
+    pub(crate) fn add(&mut self, user: &[u8]) {
+        self.hashes.push(key_hash(user));
+        if self.prefix_bytes > 0
+            && let Some(prefix) = user.get(..self.prefix_bytes)
+        {
+            let hash = prefix_hash(prefix);
+            if self.last_prefix.replace(hash) != Some(hash) {
+                self.hashes.push(hash);
+            }
+        }
+    }
+
+    /// The bytes that the filter would have now, about.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        (self.hashes.len() as f64 * self.bits_per_key) as usize / 8
+    }
+
+    /// The contents of the filter block for what was added. The builder is empty then.
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
+        let ribbon = match self.policy {
+            FilterPolicy::Bloom => None,
+            FilterPolicy::Ribbon => Ribbon::build(&self.hashes, self.bits_per_key),
+        };
+        let contents = match ribbon {
+            Some(mut body) => {
+                body.push(RIBBON);
+                body
+            }
+            None => {
+                let mut body = Bloom::build(&self.hashes, self.bits_per_key);
+                body.push(BLOOM);
+                body
+            }
+        };
+        self.hashes.clear();
+        self.last_prefix = None;
+        contents
+    }
+}
+
+/// The filter of an open table, or of a part of it.
+#[derive(Debug)]
+pub(crate) enum Filter {
+    Bloom(Bloom),
+    Ribbon(Ribbon),
 }
 
 impl Filter {
-    /// A filter of `bits_per_key` bits for each of `hashes`.
-    pub(crate) fn build(hashes: &[u64], bits_per_key: usize) -> Filter {
-        let count = (hashes.len() * bits_per_key).div_ceil(LINE_BYTES * 8).max(1);
-        // ln 2 × bits is best for one large filter; lines fill unevenly and want a little less.
-        let probes = ((bits_per_key as f64 * 0.6).round() as u8).clamp(1, MAX_PROBES);
-        let mut filter = Filter { lines: vec![Line([0; 8]); count].into(), probes };
-        for &hash in hashes {
-            let line = filter.line_index(hash);
-            for bit in bits(hash, probes) {
-                filter.lines[line].0[bit / 64] |= 1 << (bit % 64);
+    pub(crate) fn decode(contents: &[u8]) -> Result<Filter, Malformed> {
+        match contents.split_last() {
+            Some((&BLOOM, body)) => Bloom::decode(body).map(Filter::Bloom),
+            Some((&RIBBON, body)) => Ribbon::decode(body).map(Filter::Ribbon),
+            Some((_, body)) => {
+                Err(Malformed { offset: body.len(), what: "unknown kind of filter" })
             }
+            None => Err(Malformed { offset: 0, what: "empty filter" }),
         }
-        filter
     }
 
-    /// Whether the key with this hash may be in the table; `false` is certain.
+    /// Whether the key or prefix with this hash may have been added; `false` is certain (FILTER-1).
     #[inline]
     pub(crate) fn may_contain(&self, hash: u64) -> bool {
-        let line = &self.lines[self.line_index(hash)].0;
-        bits(hash, self.probes).all(|bit| line[bit / 64] >> (bit % 64) & 1 == 1)
-    }
-
-    #[inline]
-    fn line_index(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.lines.len() as u64) >> 32) as usize
+        match self {
+            Filter::Bloom(bloom) => bloom.may_contain(hash),
+            Filter::Ribbon(ribbon) => ribbon.may_contain(hash),
+        }
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.lines.len() * LINE_BYTES
-    }
-
-    /// The contents of the filter block.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.memory_bytes() + 1);
-        for word in self.lines.iter().flat_map(|line| line.0) {
-            out.extend_from_slice(&word.to_le_bytes());
+        match self {
+            Filter::Bloom(bloom) => bloom.memory_bytes(),
+            Filter::Ribbon(ribbon) => ribbon.memory_bytes(),
         }
-        out.push(self.probes);
-        out
-    }
-
-    pub(crate) fn decode(contents: &[u8]) -> Result<Filter, Malformed> {
-        let malformed = |what| Err(Malformed { offset: contents.len(), what });
-        let Some((&probes, lines)) = contents.split_last() else {
-            return malformed("empty filter");
-        };
-        let (lines, rest) = lines.as_chunks::<LINE_BYTES>();
-        if lines.is_empty() || !rest.is_empty() || u32::try_from(lines.len()).is_err() {
-            return malformed("filter is not a whole number of lines");
-        }
-        if !(1..=MAX_PROBES).contains(&probes) {
-            return malformed("impossible number of probes");
-        }
-        let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-        let lines = lines.iter().map(|line| {
-            let (words, _) = line.as_chunks::<8>();
-            Line(std::array::from_fn(|i| word(&words[i])))
-        });
-        Ok(Filter { lines: lines.collect(), probes })
     }
 }
 
-#[inline]
-fn bits(hash: u64, probes: u8) -> impl Iterator<Item = usize> {
-    let mut word = hash as u32;
-    (0..probes).map(move |_| {
-        let bit = word >> 23;
-        word = word.wrapping_mul(GOLDEN);
-        bit as usize
-    })
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
+    fn hash(i: u64) -> u64 {
+        key_hash(&i.to_le_bytes())
+    }
+
+    fn builder(filter: FilterPolicy, bits: f64, prefix_bytes: usize) -> FilterBuilder {
+        let filter_bits_per_key = bits;
+        let defaults = TableOptions::default();
+        FilterBuilder::new(&TableOptions { filter, filter_bits_per_key, prefix_bytes, ..defaults })
+            .expect("there are bits")
+    }
+
+    fn contents(policy: FilterPolicy, keys: u64, bits: f64) -> Vec<u8> {
+        let mut builder = builder(policy, bits, 0);
+        (0..keys).for_each(|i| builder.add(&i.to_le_bytes()));
+        builder.finish()
+    }
+
+    /// The share of a million absent keys that a filter of `keys` keys lets through.
+    fn false_positives(policy: FilterPolicy, keys: u64, bits: f64) -> f64 {
+        let contents = contents(policy, keys, bits);
+        let limit = keys as f64 * bits / 8.0 + 80.0;
+        assert!(contents.len() as f64 <= limit, "FILTER-2: {} bytes", contents.len());
+        let filter = Filter::decode(&contents).expect("it was built so");
+        assert!((0..keys).all(|i| filter.may_contain(hash(i))), "FILTER-1");
+        let passed = (0..1_000_000).filter(|&i| filter.may_contain(hash(keys + i))).count();
+        passed as f64 / 1e6
+    }
+
     #[test]
     fn every_key_passes_and_few_others_do() {
-        let hash = |i: u64| key_hash(&i.to_le_bytes());
-        for (bits, worst) in [(5, 0.12), (10, 0.012), (16, 0.002)] {
-            let hashes: Vec<u64> = (0..100_000).map(hash).collect();
-            let built = Filter::build(&hashes, bits);
-            let filter = Filter::decode(&built.encode()).unwrap();
-            assert!(hashes.iter().all(|&h| filter.may_contain(h)));
-            let passed = (100_000..300_000).filter(|&i| filter.may_contain(hash(i))).count();
-            let rate = passed as f64 / 200_000.0;
-            assert!(rate <= worst, "{bits} bits a key let {rate} through");
+        for (policy, bits, worst) in [
+            (FilterPolicy::Bloom, 5.0, 0.12),
+            (FilterPolicy::Bloom, 10.0, 0.011),
+            (FilterPolicy::Bloom, 16.0, 0.0015),
+            (FilterPolicy::Ribbon, 0.5, 0.9),
+            (FilterPolicy::Ribbon, 5.0, 0.045),
+            (FilterPolicy::Ribbon, 7.5, 0.011),
+            (FilterPolicy::Ribbon, 10.0, 0.002),
+            (FilterPolicy::Ribbon, 32.0, 0.0),
+        ] {
+            for keys in [5_000, 200_000] {
+                let rate = false_positives(policy, keys, bits);
+                assert!(rate <= worst, "{policy:?}, {keys} keys of {bits} bits let {rate} through");
+            }
         }
     }
 
     #[test]
-    fn a_filter_has_these_bits() {
-        let hash = key_hash(b"ada");
-        assert_eq!(hash, 0x691d4463952c802f);
-        let encoded = Filter::build(&[hash], 10).encode();
-        let set = (0..512).filter(|bit| encoded[bit / 8] >> (bit % 8) & 1 == 1);
-        assert_eq!(set.collect::<Vec<_>>(), [92, 134, 195, 281, 298, 403]);
-        assert_eq!((encoded.len(), encoded[64]), (65, 6));
+    fn a_filter_of_any_few_keys_holds_them() {
+        for policy in [FilterPolicy::Bloom, FilterPolicy::Ribbon] {
+            for keys in 0..400 {
+                let filter = Filter::decode(&contents(policy, keys, 10.0)).unwrap();
+                assert!((0..keys).all(|i| filter.may_contain(hash(i))), "{policy:?} {keys}");
+            }
+        }
     }
 
     #[test]
-    fn malformed_filters_are_refused() {
-        for bytes in [&[][..], &[6], &[0; 64], &[0; 65], &[17; 65], &[6; 66]] {
+    fn the_same_hashes_give_the_same_bytes() {
+        for policy in [FilterPolicy::Bloom, FilterPolicy::Ribbon] {
+            let mut builder = builder(policy, 9.3, 8);
+            let mut build = || {
+                (0..3000u64).for_each(|i| builder.add(&i.to_le_bytes()));
+                builder.finish()
+            };
+            assert_eq!(build(), build(), "FILTER-2, and a finished builder is empty");
+        }
+    }
+
+    #[test]
+    fn prefixes_pass_once_in_each_filter_and_short_keys_have_none() {
+        let mut builder = builder(FilterPolicy::Bloom, 20.0, 3);
+        for _ in 0..2 {
+            for user in [&b"ab"[..], b"abc", b"abcd", b"abd"] {
+                builder.add(user);
+            }
+            assert_eq!(builder.hashes.len(), 6);
+            let filter = Filter::decode(&builder.finish()).unwrap();
+            assert!([b"abc", b"abd"].iter().all(|prefix| filter.may_contain(prefix_hash(*prefix))));
+            assert!(!filter.may_contain(prefix_hash(b"ab")));
+            assert!(!filter.may_contain(prefix_hash(b"abe")));
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_not_the_key_of_the_same_bytes() {
+        assert_ne!(prefix_hash(b"user/"), key_hash(b"user/"));
+    }
+
+    #[test]
+    fn unknown_kinds_are_refused() {
+        for bytes in [&[][..], &[0], &[3], &[0; 70]] {
             assert!(Filter::decode(bytes).is_err());
         }
     }

@@ -4,23 +4,27 @@
 //! |---|---:|---|
 //! | magic number | 8 | [`MAGIC`] |
 //! | data blocks | | one behind another, framed ([`crate::frame`]) |
-//! | filter block | | absent if built without a filter |
-//! | index block | | |
+//! | partitions | | of each: its filter block, absent if built without a filter, and its index block ([`crate::top`]) |
+//! | range-tombstone block | | absent if there are none |
+//! | dictionary block | | what Zstd compressed blocks with; absent if without ([`crate::compress`]) |
+//! | top-index block | | |
 //! | properties block | | |
 //! | footer | 80 | |
 //!
 //! # Footer
 //! | offset | bytes | field | meaning |
 //! |---:|---:|---|---|
-//! | 0 | 8 | filter offset | where the data blocks end |
-//! | 8 | 8 | filter bytes | with its frame; 0 if absent |
-//! | 16 | 8 | index bytes | with its frame |
-//! | 24 | 8 | properties bytes | with its frame |
+//! | 0 | 8 | partitions offset | where the data blocks end |
+//! | 8 | 8 | partitions bytes | of all filter and index blocks with their frames |
+//! | 16 | 4 | range-tombstone bytes | with its frame; 0 if absent |
+//! | 20 | 4 | dictionary bytes | with its frame; 0 if absent |
+//! | 24 | 4 | top-index bytes | with its frame |
+//! | 28 | 4 | properties bytes | with its frame |
 //! | 32 | 8 | digest | of the checksums of all blocks in file order, [`digest`] |
 //! | 40 | 8 | table number | |
 //! | 48 | 4 | key id | 0: not encrypted |
 //! | 52 | 4 | dictionary id | 0: none |
-//! | 56 | 4 | flags | 0 |
+//! | 56 | 4 | flags | bit 0: blocks may be compressed by Zstd; unknown bits are refused |
 //! | 60 | 4 | reserved | 0 |
 //! | 64 | 4 | format version | [`VERSION`] |
 //! | 68 | 4 | checksum | CRC-32C of the 68 bytes before |
@@ -31,6 +35,8 @@
 //!   every format version, so that any release can tell a newer file from a damaged one.
 //! - TABLE-2: the parts fill the file without a gap.
 
+use std::ops::Range;
+
 use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64};
 use stratalog_base::fs::{File, read_exact_at};
 use stratalog_base::{Error, Result};
@@ -38,19 +44,36 @@ use stratalog_base::{Error, Result};
 /// At both ends of every table.
 pub(crate) const MAGIC: [u8; 8] = *b"stratSST";
 /// The format version that this release writes, and the newest that it reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 pub(crate) const FOOTER_BYTES: usize = 80;
+const VERSION_AT: usize = 64;
 const CHECKSUM_AT: usize = 68;
+const FLAG_ZSTD: u32 = 1;
 
 /// Where the parts of a table lie, and its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
-    pub(crate) filter_offset: u64,
-    pub(crate) filter_bytes: u64,
-    pub(crate) index_bytes: u64,
-    pub(crate) properties_bytes: u64,
+    pub(crate) partitions_offset: u64,
+    pub(crate) partitions_bytes: u64,
+    pub(crate) ranges_bytes: u32,
+    pub(crate) dictionary_bytes: u32,
+    pub(crate) top_bytes: u32,
+    pub(crate) properties_bytes: u32,
     pub(crate) digest: u64,
     pub(crate) table: u64,
+    /// Whether blocks may be compressed by Zstd.
+    pub(crate) zstd: bool,
+}
+
+/// The file ranges of a table's parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) data: Range<u64>,
+    pub(crate) partitions: Range<u64>,
+    pub(crate) ranges: Range<u64>,
+    pub(crate) dictionary: Range<u64>,
+    pub(crate) top: Range<u64>,
+    pub(crate) properties: Range<u64>,
 }
 
 /// The digest of a table whose blocks so far have the digest `before` (the table's number, if none),
@@ -63,17 +86,17 @@ pub(crate) fn digest(before: u64, checksum: u32) -> u64 {
 impl Footer {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FOOTER_BYTES);
-        for number in [
-            self.filter_offset,
-            self.filter_bytes,
-            self.index_bytes,
-            self.properties_bytes,
-            self.digest,
-            self.table,
-        ] {
-            put_u64(&mut out, number);
+        put_u64(&mut out, self.partitions_offset);
+        put_u64(&mut out, self.partitions_bytes);
+        for number in
+            [self.ranges_bytes, self.dictionary_bytes, self.top_bytes, self.properties_bytes]
+        {
+            put_u32(&mut out, number);
         }
-        for number in [0, 0, 0, 0, VERSION] {
+        put_u64(&mut out, self.digest);
+        put_u64(&mut out, self.table);
+        let flags = if self.zstd { FLAG_ZSTD } else { 0 };
+        for number in [0, 0, flags, 0, VERSION] {
             put_u32(&mut out, number);
         }
         let checksum = crc32c::crc32c(&out);
@@ -86,31 +109,61 @@ impl Footer {
     /// Takes apart the fields before the checksum, which has been compared.
     pub(crate) fn decode(fields: &[u8]) -> Result<Footer, Malformed> {
         let mut decoder = Decoder::new(fields);
-        let footer = Footer {
-            filter_offset: decoder.u64()?,
-            filter_bytes: decoder.u64()?,
-            index_bytes: decoder.u64()?,
-            properties_bytes: decoder.u64()?,
+        let mut footer = Footer {
+            partitions_offset: decoder.u64()?,
+            partitions_bytes: decoder.u64()?,
+            ranges_bytes: decoder.u32()?,
+            dictionary_bytes: decoder.u32()?,
+            top_bytes: decoder.u32()?,
+            properties_bytes: decoder.u32()?,
             digest: decoder.u64()?,
             table: decoder.u64()?,
+            zstd: false,
         };
         if decoder.u32()? != 0 {
             return Err(decoder.malformed("encrypted with a key, which this release cannot read"));
         }
         if decoder.u32()? != 0 {
-            return Err(decoder.malformed("needs a dictionary, which this release cannot read"));
+            return Err(
+                decoder.malformed("needs another file's dictionary, which there is none of")
+            );
         }
-        if decoder.u64()? != 0 {
+        let flags = decoder.u32()?;
+        if flags & !FLAG_ZSTD != 0 || decoder.u32()? != 0 {
             return Err(decoder.malformed("unknown flags"));
+        }
+        footer.zstd = flags & FLAG_ZSTD != 0;
+        if footer.dictionary_bytes != 0 && !footer.zstd {
+            return Err(decoder.malformed("a dictionary that nothing is compressed with"));
         }
         Ok(footer)
     }
 
-    /// Where index, properties and footer start; `None` if the parts overflow.
-    pub(crate) fn bounds(&self) -> Option<[u64; 3]> {
-        let index = self.filter_offset.checked_add(self.filter_bytes)?;
-        let properties = index.checked_add(self.index_bytes)?;
-        Some([index, properties, properties.checked_add(self.properties_bytes)?])
+    /// Puts this release's version, the table's number and the right checksum on any footer, for
+    /// fuzzing what lies behind them.
+    pub(crate) fn correct(footer: &mut [u8], table: u64) {
+        footer[40..48].copy_from_slice(&table.to_le_bytes());
+        footer[VERSION_AT..CHECKSUM_AT].copy_from_slice(&VERSION.to_le_bytes());
+        let checksum = crc32c::crc32c(&footer[..CHECKSUM_AT]).to_le_bytes();
+        footer[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum);
+        footer[CHECKSUM_AT + 4..].copy_from_slice(&MAGIC);
+    }
+
+    /// Where the parts lie; `None` if they overflow.
+    pub(crate) fn parts(&self) -> Option<Parts> {
+        let mut at = MAGIC.len() as u64;
+        let mut next = |end: Option<u64>| {
+            let start = at;
+            at = end.filter(|end| *end >= start)?;
+            Some(start..at)
+        };
+        let data = next(Some(self.partitions_offset))?;
+        let partitions = next(data.end.checked_add(self.partitions_bytes))?;
+        let ranges = next(partitions.end.checked_add(self.ranges_bytes.into()))?;
+        let dictionary = next(ranges.end.checked_add(self.dictionary_bytes.into()))?;
+        let top = next(dictionary.end.checked_add(self.top_bytes.into()))?;
+        let properties = next(top.end.checked_add(self.properties_bytes.into()))?;
+        Some(Parts { data, partitions, ranges, dictionary, top, properties })
     }
 
     /// Reads the footer of `file`, which should hold the table numbered `table`.
@@ -142,54 +195,74 @@ impl Footer {
             return Err(Error::NewerFormat { path, found: version, supported: VERSION });
         }
         if version < VERSION {
-            return Err(corrupt(start + 64, format!("there was no format version {version}")));
+            let what = format!("format version {version}, which no release wrote");
+            return Err(corrupt(start + 64, what));
         }
         let footer = Footer::decode(fields).map_err(|e| e.at(file.path(), start))?;
         if footer.table != table {
             let what = format!("this is table {}, not {table}", footer.table);
             return Err(corrupt(start + 40, what));
         }
-        if footer.bounds().map(|[.., end]| end) != Some(start)
-            || footer.filter_offset < MAGIC.len() as u64
-        {
+        if footer.parts().map(|parts| parts.properties.end) != Some(start) {
             return Err(corrupt(start, "the parts do not fill the file".to_owned())); // TABLE-2
         }
         Ok(footer)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     const FOOTER: Footer = Footer {
-        filter_offset: 0x1000,
-        filter_bytes: 0x47,
-        index_bytes: 0x20,
+        partitions_offset: 0x1000,
+        partitions_bytes: 0x47,
+        ranges_bytes: 0x10,
+        dictionary_bytes: 0,
+        top_bytes: 0x20,
         properties_bytes: 0x30,
         digest: 0x0102_0304_0506_0708,
         table: 7,
+        zstd: false,
     };
 
     #[test]
     fn a_footer_has_these_bytes() {
         let encoded = FOOTER.encode();
-        let parts = b"\0\x10\0\0\0\0\0\0\x47\0\0\0\0\0\0\0\x20\0\0\0\0\0\0\0\x30\0\0\0\0\0\0\0";
+        let parts = b"\0\x10\0\0\0\0\0\0\x47\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\x20\0\0\0\x30\0\0\0";
         assert_eq!(encoded[..32], *parts);
         assert_eq!(encoded[32..48], *b"\x08\x07\x06\x05\x04\x03\x02\x01\x07\0\0\0\0\0\0\0");
-        assert_eq!(encoded[48..68], *b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0");
+        assert_eq!(encoded[48..68], *b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0");
         assert_eq!(encoded[68..72], crc32c::crc32c(&encoded[..68]).to_le_bytes());
         assert_eq!(encoded[72..], *b"stratSST");
         assert_eq!(Footer::decode(&encoded[..64]), Ok(FOOTER));
-        assert_eq!(FOOTER.bounds(), Some([0x1047, 0x1067, 0x1097]));
+        let parts = Parts {
+            data: 8..0x1000,
+            partitions: 0x1000..0x1047,
+            ranges: 0x1047..0x1057,
+            dictionary: 0x1057..0x1057,
+            top: 0x1057..0x1077,
+            properties: 0x1077..0x10a7,
+        };
+        assert_eq!(FOOTER.parts(), Some(parts));
+        assert_eq!(Footer { partitions_offset: 7, ..FOOTER }.parts(), None);
+        assert_eq!(Footer { partitions_bytes: u64::MAX, ..FOOTER }.parts(), None);
         assert_eq!(digest(7, 0x0403_0201), 0x0f93_f3aa_ca8c_539a);
     }
 
     #[test]
+    fn a_dictionary_is_for_zstd() {
+        let zstd = Footer { zstd: true, dictionary_bytes: 0x20, ..FOOTER };
+        assert_eq!(zstd.encode()[56..60], [1, 0, 0, 0]);
+        assert_eq!(Footer::decode(&zstd.encode()[..64]), Ok(zstd.clone()));
+        assert!(Footer::decode(&Footer { zstd: false, ..zstd }.encode()[..64]).is_err());
+    }
+
+    #[test]
     fn what_this_release_does_not_know_is_refused() {
-        for at in 48..64 {
+        for at in (20..24).chain(48..64) {
             let mut fields = FOOTER.encode();
-            fields[at] = 1;
+            fields[at] = 2;
             assert!(Footer::decode(&fields[..64]).is_err(), "byte {at}");
         }
     }

@@ -2,40 +2,58 @@
 //!
 //! | offset | bytes | field | meaning |
 //! |---:|---:|---|---|
-//! | 0 | n | stored | the contents or, if compressed, their length (varint) and an LZ4 block |
+//! | 0 | n | stored | the contents, packed as [`crate::compress`] says |
 //! | n | 1 | kind | [`BlockKind`] |
-//! | n + 1 | 1 | compression | 0 none, 1 LZ4 |
+//! | n + 1 | 1 | compression | 0 none, 1 LZ4, 2 Zstd |
 //! | n + 2 | 4 | checksum | CRC-32C of the n + 2 bytes before, the block's file offset and the table's number (8 bytes each, little-endian) |
 //!
 //! # Invariants
 //! - SEAL-1: a block opens only as the kind, at the offset and in the table it was sealed for.
-//! - FRAME-2: opening allocates at most 255 times the stored bytes (the most LZ4 can expand), and not
-//!   much more than the longest value.
+//! - FRAME-2: opening allocates no more than PACK-1 allows.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use stratalog_base::Error;
-use stratalog_base::codec::{Decoder, Malformed, put_u32, put_varint};
-use stratalog_base::key::MAX_VALUE_BYTES;
+use stratalog_base::codec::{Malformed, put_u32};
 
-use crate::options::Compression;
+use crate::compress::{Packer, Unpacker};
 
 /// The bytes that a frame adds to what it stores.
 pub(crate) const FRAME_BYTES: usize = 6;
-/// The most that an LZ4 block expands.
-const MAX_EXPANSION: usize = 255;
-/// Longer contents, which no data block has, are not compressed. (LZ4 ends at 2 GiB.)
-const MAX_PACKED_BYTES: usize = MAX_VALUE_BYTES + (16 << 20);
 
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum BlockKind {
     Data = 1,
-    Filter = 2,
-    Index = 3,
+    FilterPartition = 2,
+    IndexPartition = 3,
     Properties = 4,
+    TopIndex = 5,
+    RangeTombstones = 6,
+    Dictionary = 7,
+    /// A record of a value file.
+    Value = 16,
+    /// The index block of a value file.
+    ValueIndex = 17,
+}
+
+impl BlockKind {
+    /// As errors call it.
+    fn name(self) -> &'static str {
+        match self {
+            BlockKind::Data => "data block",
+            BlockKind::FilterPartition => "filter partition",
+            BlockKind::IndexPartition => "index partition",
+            BlockKind::Properties => "properties block",
+            BlockKind::TopIndex => "top-index block",
+            BlockKind::RangeTombstones => "range-tombstone block",
+            BlockKind::Dictionary => "dictionary block",
+            BlockKind::Value => "value",
+            BlockKind::ValueIndex => "index of values",
+        }
+    }
 }
 
 /// Where a block stands: all that its checksum covers beside its bytes.
@@ -57,46 +75,32 @@ impl Place {
     /// The error for a block at this place that does not open or decode.
     pub(crate) fn corrupt(&self, path: &Path, malformed: Malformed) -> Error {
         let Malformed { offset, what } = malformed;
-        let kind = format!("{:?}", self.kind).to_lowercase();
-        Error::corrupt(path, self.offset, format!("{kind} block, byte {offset}: {what}"))
+        let kind = self.kind.name();
+        Error::corrupt(path, self.offset, format!("{kind}, byte {offset}: {what}"))
     }
 }
 
-/// Appends `contents`, framed, to `out`. Returns the checksum.
+/// Appends `contents`, framed, to `out`: as they are, or by a `packer`. Returns the checksum.
 pub(crate) fn seal(
     out: &mut Vec<u8>,
     contents: &[u8],
-    compression: Compression,
+    packer: Option<&mut Packer>,
     place: Place,
 ) -> u32 {
     let start = out.len();
-    let packed = compression == Compression::Lz4 && pack(out, contents);
-    if !packed {
-        out.extend_from_slice(contents);
-    }
-    out.extend_from_slice(&[place.kind as u8, u8::from(packed)]);
+    let code = packer.unwrap_or(&mut Packer::Plain).pack(out, contents);
+    out.extend_from_slice(&[place.kind as u8, code]);
     let checksum = place.checksum(&out[start..]);
     put_u32(out, checksum);
     checksum
 }
 
-/// Appends `contents` compressed, if that is worth it.
-fn pack(out: &mut Vec<u8>, contents: &[u8]) -> bool {
-    let start = out.len();
-    if contents.is_empty() || contents.len() > MAX_PACKED_BYTES {
-        return false;
-    }
-    put_varint(out, contents.len() as u64);
-    let body = out.len();
-    out.resize(body + lz4_flex::block::get_maximum_output_size(contents.len()), 0);
-    let written = lz4_flex::block::compress_into(contents, &mut out[body..]).unwrap_or(usize::MAX);
-    let worth_it = written <= contents.len() - contents.len() / 8;
-    out.truncate(if worth_it { body + written } else { start });
-    worth_it
-}
-
-/// The contents of the block framed as `stored`.
-pub(crate) fn open(stored: Cow<'_, [u8]>, place: Place) -> Result<Vec<u8>, Malformed> {
+/// The contents of the block framed as `stored`. Copied only if they are compressed.
+pub(crate) fn open<'a>(
+    stored: Cow<'a, [u8]>,
+    place: Place,
+    unpacker: &Unpacker,
+) -> Result<Cow<'a, [u8]>, Malformed> {
     let malformed = |offset, what| Err(Malformed { offset, what });
     let Some((sealed, claimed)) = stored.split_last_chunk::<4>() else {
         return malformed(0, "shorter than its frame");
@@ -110,16 +114,22 @@ pub(crate) fn open(stored: Cow<'_, [u8]>, place: Place) -> Result<Vec<u8>, Malfo
     if kind != place.kind as u8 {
         return malformed(body.len(), "a block of another kind");
     }
-    match compression {
-        0 => {
-            let len = body.len();
-            let mut contents = stored.into_owned();
-            contents.truncate(len);
-            Ok(contents)
-        }
-        1 => unpack(body),
-        _ => malformed(body.len() + 1, "unknown compression"),
+    if let Some(contents) = unpacker.unpack(compression, body)? {
+        return Ok(Cow::Owned(contents)); // FRAME-2
     }
+    let len = body.len();
+    Ok(match stored {
+        Cow::Borrowed(stored) => Cow::Borrowed(&stored[..len]),
+        Cow::Owned(mut stored) => {
+            stored.truncate(len);
+            Cow::Owned(stored)
+        }
+    })
+}
+
+/// The code of the compression that a framed block claims to have; 0 if it is too short for one.
+pub(crate) fn compression(stored: &[u8]) -> u8 {
+    stored.iter().nth_back(4).copied().unwrap_or(0)
 }
 
 /// The checksum that a framed block claims to have.
@@ -137,67 +147,48 @@ pub(crate) fn correct(stored: &mut [u8], place: Place) {
     *checksum = place.checksum(sealed).to_le_bytes();
 }
 
-fn unpack(body: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let mut decoder = Decoder::new(body);
-    let max = body.len().saturating_mul(MAX_EXPANSION).min(MAX_PACKED_BYTES);
-    let len = decoder.varint_max(max)?; // FRAME-2
-    let mut contents = vec![0; len];
-    match lz4_flex::block::decompress_into(decoder.rest(), &mut contents) {
-        Ok(written) if written == len => Ok(contents),
-        _ => Err(decoder.malformed("does not decompress to its length")),
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     const PLACE: Place = Place { table: 7, kind: BlockKind::Data, offset: 4096 };
 
-    fn sealed(contents: &[u8], compression: Compression) -> Vec<u8> {
+    fn sealed(contents: &[u8], packer: Option<&mut Packer>) -> Vec<u8> {
         let mut out = Vec::new();
-        seal(&mut out, contents, compression, PLACE);
+        seal(&mut out, contents, packer, PLACE);
         out
     }
 
     #[test]
     fn a_frame_has_these_bytes() {
-        assert_eq!(sealed(b"ab", Compression::None), [b'a', b'b', 1, 0, 0xb7, 0x4e, 0x2, 0xd4]);
+        assert_eq!(sealed(b"ab", None), [b'a', b'b', 1, 0, 0xb7, 0x4e, 0x2, 0xd4]);
+        let packed = b"\x28\x1f\x07\x01\x00\x0e\x60\x07\x07\x07\x07\x07\x07\x01\x01";
+        assert_eq!(sealed(&[7; 40], Some(&mut Packer::Lz4))[..15], *packed);
     }
 
     #[test]
-    fn contents_round_trip_and_only_worthwhile_compression_is_kept() {
-        let noise: Vec<u8> = (0..300u32).map(|i| ((i * i * 7919) >> 3) as u8).collect();
-        for contents in [&b""[..], b"x", &noise, &[5; 10_000]] {
-            for compression in [Compression::None, Compression::Lz4] {
-                let stored = sealed(contents, compression);
+    fn contents_round_trip() {
+        let unpacker = Unpacker::default();
+        for contents in [&b""[..], b"x", &[5; 10_000]] {
+            for packer in [None, Some(&mut Packer::Lz4)] {
+                let stored = sealed(contents, packer);
                 assert!(stored.len() <= contents.len() + FRAME_BYTES);
-                assert_eq!(open(Cow::Borrowed(&stored), PLACE).unwrap(), contents);
-                assert_eq!(open(Cow::Owned(stored), PLACE).unwrap(), contents);
+                assert_eq!(open(Cow::Borrowed(&stored), PLACE, &unpacker).unwrap(), contents);
+                assert_eq!(open(Cow::Owned(stored), PLACE, &unpacker).unwrap(), contents);
             }
         }
-        assert!(sealed(&[5; 10_000], Compression::Lz4).len() < 100);
     }
 
     #[test]
     fn a_block_opens_only_where_it_was_sealed() {
         // SEAL-1
-        let stored = sealed(b"contents", Compression::None);
+        let stored = sealed(b"contents", None);
         for elsewhere in [
             Place { table: 8, ..PLACE },
             Place { offset: 0, ..PLACE },
-            Place { kind: BlockKind::Index, ..PLACE },
+            Place { kind: BlockKind::TopIndex, ..PLACE },
         ] {
-            assert!(open(Cow::Borrowed(&stored), elsewhere).is_err());
+            assert!(open(Cow::Borrowed(&stored), elsewhere, &Unpacker::default()).is_err());
         }
-    }
-
-    #[test]
-    fn a_huge_decompressed_length_is_refused_before_allocating() {
-        // FRAME-2
-        let mut body = Vec::new();
-        put_varint(&mut body, 1 << 40);
-        body.extend_from_slice(&[0; 20]);
-        assert_eq!(unpack(&body).unwrap_err().what, "number exceeds its limit");
     }
 }

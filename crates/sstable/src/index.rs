@@ -1,158 +1,136 @@
-//! The index: which data block may hold a key, and where each block lies.
+//! An index partition: which data block of a stretch of the table may hold a key, where it lies, and
+//! how new its entries are.
 //!
-//! # Contents of the index block
-//! | part | bytes | field | meaning |
-//! |---|---:|---|---|
-//! | start | varint | n | data blocks, at least 1 |
-//! | each block | varint | stored bytes | the block's length with its frame |
-//! | | varint | 2 × u + f | u: length of the separator; f: 1 if a trailer follows |
-//! | | u | separator | a lower bound of the block's user keys |
-//! | | 8 if f | trailer | of the block's first entry, if its user key began in an earlier block |
+//! # Contents of the block
+//! For each data block of the partition, at least one:
 //!
-//! Data blocks lie one behind another, the first behind the magic number, so lengths are offsets.
+//! | bytes | field | meaning |
+//! |---:|---|---|
+//! | varint | stored bytes | the block's length with its frame |
+//! | | separator | a lower bound of the block's entries ([`crate::separators`]) |
+//! | varint | oldest | the block's smallest sequence number, less the partition's |
+//! | varint | spread | the block's largest sequence number, less its smallest |
 //!
-//! A separator is the shortest prefix of the block's first user key that exceeds the last one before
-//! it; that of the first block is empty. Where two blocks share a user key, it is that whole key and
-//! the trailer says from which version on.
+//! Data blocks lie one behind another, so lengths are offsets. Where the first one lies, how many
+//! there are, the first one's lower bound and the partition's sequence range stand in the top index
+//! ([`crate::top`]).
 //!
 //! # Invariants
-//! - INDEX-1: separators ascend strictly in internal order; one without a trailer stands before all
-//!   versions of its user key.
-//! - INDEX-2: every entry of a block is ≥ its separator and < the next block's.
+//! - INDEX-1: every entry of a block is ≥ its separator and < the next block's.
+//! - INDEX-2: a block's sequence range is that of its entries, and lies within its partition's.
 
-use std::cmp::Ordering;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use stratalog_base::codec::{Decoder, Malformed, put_u64, put_varint};
-use stratalog_base::key::MAX_KEY_BYTES;
-use stratalog_base::{KeyRef, Trailer};
+use stratalog_base::codec::{Decoder, Malformed, put_varint};
+use stratalog_base::{KeyRef, SeqNo};
 
-use crate::block::common_prefix;
-use crate::footer::MAGIC;
 use crate::frame::FRAME_BYTES;
+use crate::separators::{Collector, Separator, Separators};
+use crate::top::Stretch;
 
-/// Encodes the index while blocks are written.
+/// Three one-byte numbers and an empty separator.
+const MIN_ENTRY_BYTES: usize = 4;
+
+/// Gathers a partition while its blocks are written.
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder {
-    blocks: u64,
-    entries: Vec<u8>,
-    /// The separator of the block being built.
-    user: Vec<u8>,
-    trailer: Option<Trailer>,
+    blocks: Vec<(u64, Separator, RangeInclusive<SeqNo>)>,
+    bytes: usize,
 }
 
 impl IndexBuilder {
-    /// Notes that the block being built starts with `first`, behind an entry of `last_user`.
-    pub(crate) fn start_block(&mut self, last_user: &[u8], first: KeyRef<'_>) {
-        self.user.clear();
-        if last_user == first.user {
-            self.user.extend_from_slice(first.user);
-            self.trailer = Some(first.trailer);
-        } else {
-            let len = common_prefix(last_user, first.user) + 1;
-            self.user.extend_from_slice(&first.user[..len]);
-            self.trailer = None;
-        }
+    /// Notes a block that was written: its stored length, lower bound and sequence range.
+    pub(crate) fn add(&mut self, bytes: u64, separator: Separator, seqs: RangeInclusive<SeqNo>) {
+        self.bytes += MIN_ENTRY_BYTES + separator.bytes();
+        self.blocks.push((bytes, separator, seqs));
     }
 
-    /// Notes the stored length of the block that was being built.
-    pub(crate) fn end_block(&mut self, stored_bytes: usize) {
-        self.blocks += 1;
-        put_varint(&mut self.entries, stored_bytes as u64);
-        put_varint(
-            &mut self.entries,
-            (self.user.len() as u64) << 1 | u64::from(self.trailer.is_some()),
-        );
-        self.entries.extend_from_slice(&self.user);
-        if let Some(trailer) = self.trailer {
-            put_u64(&mut self.entries, trailer.bits());
-        }
+    /// Number of blocks.
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
     }
 
-    /// The contents of the index block.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.entries.len() + 10);
-        put_varint(&mut out, self.blocks);
-        out.extend_from_slice(&self.entries);
+    /// About what [`IndexBuilder::encode`] would give now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The first block's lower bound, and the stored length of all blocks.
+    pub(crate) fn stretch(&self) -> (Separator, u64) {
+        let separator = self.blocks.first().map(|(_, separator, _)| separator.clone());
+        (separator.unwrap_or_default(), self.blocks.iter().map(|(bytes, ..)| bytes).sum())
+    }
+
+    /// The sequence range of all blocks.
+    pub(crate) fn seqs(&self) -> RangeInclusive<SeqNo> {
+        let oldest = self.blocks.iter().map(|(.., seqs)| *seqs.start()).min();
+        let newest = self.blocks.iter().map(|(.., seqs)| *seqs.end()).max();
+        oldest.zip(newest).map(|(oldest, newest)| oldest..=newest).expect("it has blocks")
+    }
+
+    /// The contents of the block. Starts the next partition.
+    pub(crate) fn encode(&mut self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes);
+        let base = *self.seqs().start();
+        for (index, (bytes, separator, seqs)) in self.blocks.drain(..).enumerate() {
+            put_varint(&mut out, bytes);
+            // The first one's separator is the partition's, in the top index.
+            let separator = if index == 0 { Separator::default() } else { separator };
+            separator.encode(&mut out);
+            put_varint(&mut out, seqs.start() - base);
+            put_varint(&mut out, seqs.end() - seqs.start());
+        }
+        self.bytes = 0;
         out
     }
 }
 
-/// The index of an open table.
-///
-/// Searched by the eight bytes of each separator that follow what all separators have in common;
-/// whole separators are compared only where those are equal.
+/// A partition in memory.
 #[derive(Debug)]
 pub(crate) struct Index {
-    contents: Vec<u8>,
-    /// Where in `contents` each separator starts, with its length and flag.
-    separators: Vec<u32>,
+    separators: Separators,
     /// The file offset of each block, and of the end of the last.
     offsets: Vec<u64>,
-    /// Equal leading bytes of all separators but the first.
-    common: Vec<u8>,
-    /// Of each separator but the first, the bytes behind `common`, as [`word`].
-    words: Vec<u64>,
+    first_block: usize,
+    oldest: SeqNo,
 }
 
 impl Index {
-    pub(crate) fn decode(contents: Vec<u8>) -> Result<Index, Malformed> {
+    /// Takes apart the partition that the top index describes as `stretch`.
+    pub(crate) fn decode(contents: Vec<u8>, stretch: &Stretch) -> Result<Index, Malformed> {
         let mut decoder = Decoder::new(&contents);
-        if u32::try_from(contents.len()).is_err() {
-            return Err(decoder.malformed("index exceeds 4 GiB"));
-        }
-        let count = decoder.varint_max(contents.len() / 2)?; // an entry is at least two bytes
-        // Almost every entry is at least four bytes, so this reserves what is needed and no more.
-        let capacity = count.min(contents.len() / 4);
-        let mut separators = Vec::with_capacity(capacity);
+        let capacity = stretch.blocks.len().min(contents.len() / MIN_ENTRY_BYTES);
+        let mut separators = Collector::new(capacity);
         let mut offsets = Vec::with_capacity(capacity + 1);
-        let mut offset = MAGIC.len() as u64;
+        let mut offset = stretch.data.start;
         offsets.push(offset);
-        let mut previous: Option<KeyRef<'_>> = None;
-        for _ in 0..count {
+        while !decoder.is_empty() {
             let at = decoder.offset();
-            let malformed = |what| Err(Malformed { offset: at, what });
-            let stored = decoder.varint()?;
-            if stored <= FRAME_BYTES as u64 {
-                return malformed("impossible length of a block");
-            }
-            offset = match offset.checked_add(stored) {
-                Some(end) => end,
-                None => return malformed("impossible length of a block"),
+            let malformed = |what| Malformed { offset: at, what };
+            let bytes = decoder.varint()?;
+            offset = match offset.checked_add(bytes) {
+                Some(end) if bytes > FRAME_BYTES as u64 && end <= stretch.data.end => end,
+                _ => return Err(malformed("impossible length of a block")),
             };
             offsets.push(offset);
-            separators.push(decoder.offset() as u32);
-            let separator = take_separator(&mut decoder)?;
-            match previous {
-                None if !separator.user.is_empty() || separator.trailer != Trailer::NEWEST => {
-                    return malformed("the first separator is not empty");
-                }
-                Some(previous) if previous >= separator => {
-                    return malformed("separators do not ascend"); // INDEX-1
-                }
-                _ => previous = Some(separator),
-            }
+            separators.take(&mut decoder)?;
+            take_seqs(&mut decoder, *stretch.seqs.start())
+                .filter(|seqs| seqs.end() <= stretch.seqs.end()) // INDEX-2
+                .ok_or_else(|| malformed("impossible sequence range of a block"))?;
         }
-        decoder.finish()?;
-        if count == 0 {
-            return Err(decoder.malformed("no data blocks"));
+        if offset != stretch.data.end || offsets.len() != stretch.blocks.len() + 1 {
+            return Err(decoder.malformed("other blocks than the top index names"));
         }
-        let mut index =
-            Index { contents, separators, offsets, common: Vec::new(), words: Vec::new() };
-        index.fill_words();
-        Ok(index)
+        let starts = separators.into_starts();
+        let separators = Separators::new(contents, starts);
+        let first_block = stretch.blocks.start;
+        Ok(Index { separators, offsets, first_block, oldest: *stretch.seqs.start() })
     }
 
-    fn fill_words(&mut self) {
-        if self.len() == 1 {
-            return;
-        }
-        // Separators ascend: what the outermost share, all share.
-        let (first, last) = (self.separator(1).user, self.separator(self.len() - 1).user);
-        let common = first[..common_prefix(first, last)].to_vec();
-        self.words =
-            (1..self.len()).map(|i| word(&self.separator(i).user[common.len()..])).collect();
-        self.common = common;
+    /// The number in the table of the first data block.
+    #[inline]
+    pub(crate) fn first_block(&self) -> usize {
+        self.first_block
     }
 
     /// Number of data blocks.
@@ -161,10 +139,10 @@ impl Index {
         self.separators.len()
     }
 
-    /// The lower bound of block `index`.
+    /// The lower bound of block `index`; the empty key for the first one, whose bound stands in the
+    /// top index.
     pub(crate) fn separator(&self, index: usize) -> KeyRef<'_> {
-        let mut decoder = Decoder::new(&self.contents[self.separators[index] as usize..]);
-        take_separator(&mut decoder).expect("checked by decode")
+        self.separators.get(index)
     }
 
     /// The file range of block `index`, frame included.
@@ -173,96 +151,64 @@ impl Index {
         self.offsets[index]..self.offsets[index + 1]
     }
 
-    /// Where the data blocks end.
-    pub(crate) fn data_end(&self) -> u64 {
-        *self.offsets.last().expect("at least one block")
+    /// The sequence range of the entries of block `index`.
+    pub(crate) fn seqs(&self, index: usize) -> RangeInclusive<SeqNo> {
+        let (_, mut rest) = self.separators.with_rest(index);
+        take_seqs(&mut rest, self.oldest).expect("checked by decode")
     }
 
-    /// The block that holds `target` if any does: the last one whose separator is ≤ `target`.
+    /// The block that holds `target` if any of this partition does.
     #[inline]
     pub(crate) fn find(&self, target: KeyRef<'_>) -> usize {
-        let start = &target.user[..target.user.len().min(self.common.len())];
-        match start.cmp(&self.common) {
-            Ordering::Less => return 0,
-            Ordering::Greater => return self.len() - 1,
-            Ordering::Equal => {}
-        }
-        let wanted = word(&target.user[self.common.len()..]);
-        let mut block = self.words.partition_point(|&word| word < wanted);
-        // Ties: one prefix that stands out leaves the words of all others alike.
-        let mut end = block + self.words[block..].partition_point(|&word| word == wanted);
-        while block < end {
-            let middle = block.midpoint(end);
-            if self.separator(middle + 1) <= target {
-                block = middle + 1;
-            } else {
-                end = middle;
-            }
-        }
-        block
+        self.separators.find(target) // INDEX-1
     }
 
+    /// Heap bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.contents.capacity()
-            + self.separators.capacity() * 4
-            + (self.offsets.capacity() + self.words.capacity()) * 8
-            + self.common.capacity()
+        self.separators.memory_bytes() + self.offsets.capacity() * 8
     }
 }
 
-fn take_separator<'a>(decoder: &mut Decoder<'a>) -> Result<KeyRef<'a>, Malformed> {
-    let start = decoder.offset();
-    let head = decoder.varint_max(MAX_KEY_BYTES << 1 | 1)?;
-    let user = decoder.take(head >> 1)?;
-    let trailer = match head & 1 {
-        0 => Trailer::NEWEST,
-        _ => Trailer::from_bits(decoder.u64()?)
-            .ok_or(Malformed { offset: start, what: "unknown kind of entry" })?,
-    };
-    Ok(KeyRef { user, trailer })
+/// Takes `oldest` and `spread`, relative to `base`.
+pub(crate) fn take_seqs(decoder: &mut Decoder<'_>, base: SeqNo) -> Option<RangeInclusive<SeqNo>> {
+    let oldest = base.checked_add(decoder.varint().ok()?)?;
+    Some(oldest..=oldest.checked_add(decoder.varint().ok()?)?)
 }
 
-/// The first eight bytes as a number that orders as they do; missing ones count as zero.
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            u64::from_be_bytes(padded)
-        }
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use stratalog_base::Kind;
 
     fn encoded() -> Vec<u8> {
         let mut builder = IndexBuilder::default();
-        builder.end_block(100);
-        builder.start_block(b"ada", KeyRef::new(b"adder", 5, Kind::Put));
-        builder.end_block(300);
-        builder.start_block(b"adder", KeyRef::new(b"adder", 3, Kind::Put));
-        builder.end_block(50);
+        let second = Separator::between(b"ada", KeyRef::new(b"adder", 5, Kind::Put));
+        let third = Separator::between(b"adder", KeyRef::new(b"adder", 3, Kind::Put));
+        builder.add(100, Separator::between(b"", KeyRef::new(b"a", 9, Kind::Put)), 4..=9);
+        builder.add(300, second, 4..=205);
+        builder.add(50, third, 2..=3);
+        assert_eq!((builder.len(), builder.seqs()), (3, 2..=205));
         builder.encode()
     }
 
+    fn stretch() -> Stretch {
+        Stretch { blocks: 0..3, data: 8..458, filter: 458..458, index: 458..500, seqs: 2..=205 }
+    }
+
     #[test]
-    fn an_index_has_these_bytes() {
-        let first = b"\x03\x64\x00";
-        let shortest_prefix = b"\xac\x02\x06add";
-        let same_key = b"\x32\x0badder\x01\x03\x00\x00\x00\x00\x00\x00";
+    fn an_index_partition_has_these_bytes() {
+        let first = b"\x64\x00\x02\x05";
+        let shortest_prefix = b"\xac\x02\x06add\x02\xc9\x01";
+        let same_key = b"\x32\x0badder\x01\x03\x00\x00\x00\x00\x00\x00\x00\x01";
         assert_eq!(encoded(), [&first[..], shortest_prefix, same_key].concat());
     }
 
     #[test]
     fn a_key_is_found_in_the_last_block_that_starts_before_it() {
-        // INDEX-2
-        let index = Index::decode(encoded()).unwrap();
+        // INDEX-1
+        let index = Index::decode(encoded(), &stretch()).unwrap();
         assert_eq!((index.range(0), index.range(2)), (8..108, 408..458));
+        assert_eq!((index.seqs(0), index.seqs(1), index.seqs(2)), (4..=9, 4..=205, 2..=3));
         for (user, seq, block) in [
             (&b""[..], 9, 0),
             (b"ada", 9, 0),
@@ -281,22 +227,18 @@ mod tests {
     }
 
     #[test]
-    fn words_order_as_the_bytes_do() {
-        let sorted: [&[u8]; 6] = [b"", b"\0", b"a", b"a\0b", b"abcdefgh", b"abcdefgi"];
-        assert!(sorted.windows(2).all(|pair| word(pair[0]) <= word(pair[1])));
-        assert_eq!(word(b"abcdefghi"), 0x6162_6364_6566_6768);
-    }
-
-    #[test]
-    fn malformed_indexes_are_refused() {
+    fn malformed_index_partitions_are_refused() {
         let refused = |bytes: &[u8], what: &str| {
-            assert_eq!(Index::decode(bytes.to_vec()).unwrap_err().what, what);
+            assert_eq!(Index::decode(bytes.to_vec(), &stretch()).unwrap_err().what, what);
         };
-        refused(b"\x00", "no data blocks");
-        refused(b"\x01\x64\x02a", "the first separator is not empty");
-        refused(b"\x02\x64\x00\x64\x00", "separators do not ascend"); // INDEX-1
-        refused(b"\x01\x06\x00", "impossible length of a block");
-        refused(b"\xff\xff\x03", "number exceeds its limit");
-        refused(b"\x01\x64\x00\x00", "unexpected bytes at the end");
+        refused(b"", "other blocks than the top index names");
+        refused(b"\x64\x00\x00\x00", "other blocks than the top index names");
+        refused(b"\x64\x02a\x00\x00", "the first separator is not empty");
+        refused(b"\x64\x00\x00\x00\x64\x00\x00\x00", "separators do not ascend"); // SEPARATOR-1
+        refused(b"\x06\x00\x00\x00", "impossible length of a block");
+        refused(b"\xff\xff\x03\x00\x00\x00", "impossible length of a block");
+        refused(b"\x64\x00\xcc\x01\x00", "impossible sequence range of a block"); // INDEX-2
+        refused(b"\x64\x00\xcb\x01\x01", "impossible sequence range of a block");
+        refused(b"\x64\x00\x01", "impossible sequence range of a block");
     }
 }

@@ -4,6 +4,9 @@
 //! through a [`Table`]: point reads by [`Table::get`], ranges by a [`TableCursor`]. Values are not
 //! copied: a returned [`Slice`](stratalog_base::Slice) pins the cached block that holds it.
 //!
+//! Data blocks are cut into **partitions**, each with its index and its filter, which are read when
+//! needed and cached like data. A small top index, which leads to them, stays in memory.
+//!
 //! ```
 //! use stratalog_base::fs::{Fs, OsFs};
 //! use stratalog_base::{Cursor, KeyRef, Kind};
@@ -37,42 +40,87 @@
 //! |---|---|
 //! | `options.rs` | what a table is built with |
 //! | `footer.rs` | the layout of the file, its footer |
-//! | `frame.rs` | the frame of every block: compression, checksum |
+//! | `frame.rs` | the frame of every block: kind, checksum |
+//! | `compress.rs`, `compress/` | LZ4 and Zstd; dictionaries |
 //! | `block.rs` | the layout of a data block, encoder and decoder |
 //! | `search.rs` | finding entries in a block |
-//! | `index.rs` | separators and offsets of the data blocks |
-//! | `filter.rs` | the blocked Bloom filter |
-//! | `properties.rs` | counts and bounds; the summary that manifests keep |
+//! | `separators.rs` | sorted lower bounds and their search |
+//! | `index.rs` | an index partition: separators, offsets and ages of data blocks |
+//! | `filter.rs`, `filter/` | the filter's codec; Bloom and Ribbon |
+//! | `partition.rs` | an index partition with its filter, in memory |
+//! | `top.rs` | the top index: how a table is cut into partitions |
+//! | `ranges.rs` | the range-tombstone block |
+//! | `properties.rs`, `summary.rs` | counts and bounds; the summary that manifests keep |
 //! | `writer.rs` | [`TableWriter`] |
+//! | `shared.rs` | a decoded block in one allocation, with a count of handles |
+//! | `slab.rs` | memory for decoded blocks, in huge pages |
+//! | `grace.rs` | when what was evicted can be freed |
 //! | `cache.rs` | [`BlockCache`]: slots and clock |
+//! | `handles.rs` | [`Handles`]: more files than may be open |
+//! | `meta.rs` | what is read when a table is opened, and from where everything else |
 //! | `table.rs` | [`Table`]: open, `get` |
-//! | `sweep.rs`, `cursor.rs` | read-ahead; [`TableCursor`] |
+//! | `reads.rs`, `sweep.rs`, `cursor.rs` | how a cursor reads; read-ahead; [`TableCursor`] |
 //! | `verify.rs` | [`Table::verify`] |
+//! | `value_file.rs` | value files: large values that lie outside their table |
+//! | `inspect.rs` | looking into files, block by block, for tools |
 //! | `pin.rs` | the one unsafe step |
 //! | `fuzz.rs` | the decoders, bare, for the fuzz targets |
 
 mod block;
 mod cache;
+mod compress;
 mod cursor;
 mod filter;
 mod footer;
 mod frame;
 #[doc(hidden)]
 pub mod fuzz;
+mod grace;
+mod handles;
 mod index;
+pub mod inspect;
+mod meta;
 mod options;
+mod partition;
 mod pin;
 mod properties;
+mod ranges;
+mod reads;
 mod search;
+mod separators;
+mod shared;
+mod slab;
+mod summary;
 mod sweep;
 mod table;
+mod top;
+mod value_file;
 mod verify;
 mod writer;
 
+/// Its examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use cache::BlockCache;
-pub use cursor::{ReadUse, TableCursor};
+
+/// The parts whose concurrency is model-checked: `tests/loom.rs` runs them as they are.
+#[doc(hidden)]
+pub mod protocol {
+    pub use crate::cache::{Cached, Slots, Wanted};
+    pub use crate::grace::{Garbage, Grace, Reader};
+    pub use crate::shared::{Borrowed, Shared};
+}
+pub use cursor::TableCursor;
 pub use filter::key_hash;
-pub use options::{Compression, MAX_BLOCK_BYTES, MAX_FILTER_BITS_PER_KEY, TableOptions};
-pub use properties::TableSummary;
+pub use handles::{Handles, ReadBy};
+pub use options::{
+    Compression, FilterPolicy, MAX_BLOCK_BYTES, MAX_FILTER_BITS_PER_KEY, MAX_PARTITION_BYTES,
+    TableOptions,
+};
+pub use reads::{Bounds, ReadUse, Reads};
+pub use summary::{TableSummary, ValueRef};
 pub use table::Table;
+pub use value_file::{ValueFile, ValueHandle, ValueSummary, ValueWriter};
 pub use writer::TableWriter;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use stratalog_base::KeyRef;
 
-use crate::block::{Block, Entry, Mark, word};
+use crate::block::{Block, Entry, word};
 
 impl Block {
     /// The index of the first entry ≥ `target`, or [`Block::len`].
@@ -20,6 +20,20 @@ impl Block {
         }
     }
 
+    /// [`Block::lower_bound`], which asks for up to `lines` lines from there on before it has compared.
+    #[inline]
+    pub(crate) fn lower_bound_ahead(&self, target: KeyRef<'_>, lines: usize) -> usize {
+        let candidates = self.candidates(target.user);
+        if candidates.start < self.len() {
+            self.prefetch_range(self.offset(candidates.start)..usize::MAX, lines);
+        }
+        let common = self.common();
+        match target.user.get(..common.len()) {
+            Some(start) if start == common => self.narrow(candidates, target),
+            _ => self.lower_bound(target),
+        }
+    }
+
     /// The index of the first version of `target.user` from `target` on, for a point read.
     ///
     /// If there is none, [`Block::len`] if the block ends with newer versions, else any entry of
@@ -28,6 +42,7 @@ impl Block {
     #[inline]
     pub(crate) fn find(&self, target: KeyRef<'_>) -> usize {
         let candidates = self.candidates(target.user);
+        self.prefetch_entry(candidates.start.min(self.len() - 1));
         if candidates.len() == 1 && self.trailer(candidates.start) <= target.trailer {
             return candidates.start;
         }
@@ -38,9 +53,9 @@ impl Block {
     #[inline]
     fn candidates(&self, user: &[u8]) -> Range<usize> {
         let wanted = word(user.get(self.common_bytes()..).unwrap_or_default());
-        let marks = self.marks();
-        let start = first_not_below(marks, wanted);
-        let same = marks[start..].iter().take_while(|mark| mark.word == wanted).count();
+        let words = self.words();
+        let start = first_not_below(words, wanted);
+        let same = words[start..].iter().take_while(|word| **word == wanted.to_ne_bytes()).count();
         start..start + same
     }
 
@@ -66,7 +81,7 @@ impl Block {
         let (start, end) = target.user.split_at(entry.shared.min(target.user.len()));
         let order = match entry.shared {
             0 => Ordering::Equal,
-            shared => self.head_key(index)[..shared].cmp(start),
+            shared => self.key_start(index, shared).cmp(start),
         };
         order
             .then_with(|| self.suffix(&entry).cmp(end))
@@ -78,28 +93,30 @@ impl Block {
     pub(crate) fn has_key(&self, index: usize, entry: &Entry, user: &[u8]) -> bool {
         let Some((start, end)) = user.split_at_checked(entry.shared) else { return false };
         self.suffix(entry) == end
-            && (start.is_empty() || self.head_key(index)[..entry.shared] == *start)
+            && (start.is_empty() || self.key_start(index, entry.shared) == start)
     }
 }
 
-/// The index of the first mark whose word is at least `wanted`.
+/// The index of the first word that is at least `wanted`.
 #[inline]
-fn first_not_below(marks: &[Mark], wanted: u32) -> usize {
-    // Few marks are counted, not bisected: that reads their cache lines at once, not in turn.
+fn first_not_below(words: &[[u8; 4]], wanted: u32) -> usize {
+    // Few words are counted, not bisected: that reads their cache lines at once, not in turn.
     const FEW: usize = 64;
-    let (mut start, mut len) = (0, marks.len());
+    let below = |word: &[u8; 4]| u32::from_ne_bytes(*word) < wanted;
+    let (mut start, mut len) = (0, words.len());
     while len > FEW {
         let half = len / 2;
-        if marks[start + half].word < wanted {
+        if below(&words[start + half]) {
             start += half;
         }
         len -= half;
     }
     // BLOCK-4
-    start + marks[start..start + len].iter().filter(|mark| mark.word < wanted).count()
+    start
+        + words[start..start + len].iter().map(|word| u32::from(below(word))).sum::<u32>() as usize
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::block::BlockBuilder;
@@ -130,8 +147,9 @@ mod tests {
             keys.iter().for_each(|key| builder.add(key.as_ref(), b"value"));
             let mut contents = Vec::new();
             builder.encode(&mut contents);
-            let block = Block::decode(contents).unwrap();
-            let words: Vec<_> = block.marks().iter().map(|mark| mark.word).collect();
+            let block = Block::decode(&contents).unwrap();
+            let words: Vec<_> =
+                block.words().iter().map(|word| u32::from_ne_bytes(*word)).collect();
             assert!(words.is_sorted() && words[0] < words[words.len() - 1]); // BLOCK-4
 
             let around = keys.iter().flat_map(|key| {

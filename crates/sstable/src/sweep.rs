@@ -1,4 +1,4 @@
-//! Reading many blocks in a row by few large reads, past the cache.
+//! Reading many blocks in a row by few large reads.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,17 +6,51 @@ use std::ops::Range;
 use stratalog_base::Result;
 use stratalog_base::fs::{File, read_exact_at};
 
-/// The bytes read at once. A block that is larger is read by itself.
-const READ_BYTES: u64 = 256 << 10;
+/// The most that is read at once. A block that is larger is read by itself.
+const MOST_BYTES: u64 = 256 << 10;
+/// Blocks read one by one before a growing window reads more than is wanted.
+const SINGLE_READS: u32 = 2;
 
 /// A window of a file that moves ahead of its reader, in either direction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sweep {
     start: u64,
     window: Vec<u8>,
+    /// Of a window that grows: the last bytes that were wanted.
+    last: Range<u64>,
+    /// Reads so far, each of which went on where the one before ended.
+    streak: u32,
+    grows: bool,
+}
+
+impl Default for Sweep {
+    /// Reads as much as it may from the first read on.
+    fn default() -> Self {
+        Sweep { start: 0, window: Vec::new(), last: 0..0, streak: 0, grows: false }
+    }
 }
 
 impl Sweep {
+    /// Reads what is wanted and no more, until that was adjacent a few times; from then on twice as
+    /// much, and twice that, and so on.
+    pub(crate) fn growing() -> Sweep {
+        Sweep { grows: true, ..Sweep::default() }
+    }
+
+    /// Says that what comes next is unrelated to what was read.
+    pub(crate) fn jump(&mut self) {
+        self.streak = 0;
+    }
+
+    /// How much to read where `wanted` is missing.
+    fn window_bytes(&self, wanted: u64) -> u64 {
+        match self.streak.checked_sub(SINGLE_READS) {
+            _ if !self.grows => MOST_BYTES,
+            None => wanted,
+            Some(doublings) => wanted.saturating_mul(2 << doublings.min(20)).min(MOST_BYTES),
+        }
+    }
+
     /// The bytes of `file` at `wanted`, which lies within `bounds`.
     pub(crate) fn read(
         &mut self,
@@ -24,18 +58,22 @@ impl Sweep {
         wanted: Range<u64>,
         bounds: Range<u64>,
     ) -> Result<Cow<'_, [u8]>> {
-        if wanted.end - wanted.start >= READ_BYTES {
-            let mut alone = vec![0; (wanted.end - wanted.start) as usize];
-            read_exact_at(file, &mut alone, wanted.start)?;
-            return Ok(Cow::Owned(alone));
-        }
+        let backwards = wanted.start < self.last.start;
+        self.last = wanted.clone();
         let end = self.start + self.window.len() as u64;
         if wanted.start < self.start || wanted.end > end {
-            let range = if wanted.start < self.start {
-                let start = wanted.end.saturating_sub(READ_BYTES).max(bounds.start);
+            let window_bytes = self.window_bytes(wanted.end - wanted.start);
+            self.streak += 1;
+            if wanted.end - wanted.start >= window_bytes {
+                let mut alone = vec![0; (wanted.end - wanted.start) as usize];
+                read_exact_at(file, &mut alone, wanted.start)?;
+                return Ok(Cow::Owned(alone));
+            }
+            let range = if backwards {
+                let start = wanted.end.saturating_sub(window_bytes).max(bounds.start);
                 start.min(wanted.start)..wanted.end
             } else {
-                let end = wanted.start.saturating_add(READ_BYTES).min(bounds.end);
+                let end = wanted.start.saturating_add(window_bytes).min(bounds.end);
                 wanted.start..end.max(wanted.end)
             };
             self.fill(file, range)?;
@@ -49,7 +87,7 @@ impl Sweep {
         let mut window = std::mem::take(&mut self.window);
         window.resize((range.end - range.start) as usize, 0);
         read_exact_at(file, &mut window, range.start)?;
-        *self = Sweep { start: range.start, window };
+        (self.start, self.window) = (range.start, window);
         Ok(())
     }
 }

@@ -1,17 +1,22 @@
 //! Checking a whole table against itself.
 
-use stratalog_base::{Error, InternalKey, KeyRef, Result};
+use std::ops::RangeInclusive;
 
-use crate::filter::key_hash;
+use stratalog_base::{Error, InternalKey, KeyRef, Result, SeqNo};
+
+use crate::block::Block;
+use crate::filter::{key_hash, prefix_hash};
 use crate::footer::{MAGIC, digest};
+use crate::meta::Meta;
+use crate::partition::Partition;
 use crate::properties::Properties;
 use crate::sweep::Sweep;
-use crate::table::{Meta, Table};
+use crate::table::Table;
 
 impl Table {
     /// Reads the whole file anew, past the cache, and checks every checksum, the order of all keys,
-    /// that index and filter lead to each of them, and that properties and digest are right.
-    /// Returns the number of entries.
+    /// that index and filter lead to each of them, and that sequence ranges, properties and digest are
+    /// right. Returns the number of entries.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for the first thing that does not hold, or as a read.
@@ -19,44 +24,42 @@ impl Table {
         let file = self.file();
         let meta = Meta::read(file, self.summary().id)?;
         let corrupt = |offset, what: &str| Err(Error::corrupt(file.path(), offset, what));
+        let data_end = meta.parts.data.end;
         if meta.summary != *self.summary() {
-            return corrupt(meta.index.data_end(), "another table than was opened");
+            return corrupt(data_end, "another table than was opened");
         }
         let mut sweep = Sweep::default();
-        let magic = sweep.read(file, 0..MAGIC.len() as u64, 0..meta.index.data_end())?;
+        let magic = sweep.read(file, 0..MAGIC.len() as u64, 0..data_end)?;
         if *magic != MAGIC {
             return corrupt(0, "wrong magic number");
         }
         drop(magic);
         let mut seen = Seen::new(&meta);
-        let mut sum = meta.summary.id;
-        for number in 0..meta.index.len() {
-            let offset = meta.index.range(number).start;
-            let (block, checksum) = meta.sweep(file, number, &mut sweep)?;
-            sum = checksum.into_iter().fold(sum, digest);
-            let mut user = Vec::new();
-            for index in 0..block.len() {
-                let entry = block.entry(index);
-                user.clear();
-                user.extend_from_slice(&block.head_key(index)[..entry.shared]);
-                user.extend_from_slice(block.suffix(&entry));
-                let key = KeyRef { user: &user, trailer: block.trailer(index) };
-                if let Err(what) = seen.entry(number, key, block.value(&entry)) {
-                    return corrupt(offset, &format!("entry {index}: {what}"));
+        let (mut sum, mut checksums) = (meta.summary.id, Vec::new());
+        for number in 0..meta.top.len() {
+            let partition = meta.read_partition(file, number, true, &mut checksums)?;
+            for index in 0..partition.index.len() {
+                let range = partition.index.range(index);
+                let offset = range.start;
+                let (block, checksum) =
+                    meta.sweep(file, range, meta.parts.data.clone(), &mut sweep)?;
+                sum = checksum.into_iter().fold(sum, digest);
+                if let Err(what) = seen.block(&block, &partition, (number, index)) {
+                    return corrupt(offset, &what);
                 }
             }
+            if let Err(what) = seen.partition(number) {
+                return corrupt(data_end, what);
+            }
         }
-        let (first, last) = (&seen.first, &seen.last);
-        if first.as_ref() != Some(&meta.summary.smallest)
-            || last.as_ref() != Some(&meta.summary.largest)
-            || seen.properties != meta.properties
-        {
-            return corrupt(meta.index.data_end(), "properties are not those of the entries");
+        checksums.extend(&meta.checksums);
+        if seen.into_properties() != meta.properties {
+            return corrupt(data_end, "properties are not those of the entries");
         }
-        if meta.checksums.iter().copied().fold(sum, digest) != meta.summary.checksum {
-            return corrupt(meta.index.data_end(), "digest is not that of the blocks");
+        if checksums.into_iter().fold(sum, digest) != meta.summary.checksum {
+            return corrupt(data_end, "digest is not that of the blocks");
         }
-        Ok(seen.properties.entries)
+        Ok(meta.properties.entries)
     }
 }
 
@@ -66,25 +69,79 @@ struct Seen<'a> {
     properties: Properties,
     first: Option<InternalKey>,
     last: Option<InternalKey>,
+    /// Sequence range of the present partition's entries.
+    seqs: Option<RangeInclusive<SeqNo>>,
 }
 
 impl<'a> Seen<'a> {
     fn new(meta: &'a Meta) -> Self {
-        Seen { meta, properties: Properties::new(), first: None, last: None }
+        Seen { meta, properties: Properties::new(), first: None, last: None, seqs: None }
     }
 
-    /// Checks the next entry, which lies in block `number`.
-    fn entry(&mut self, number: usize, key: KeyRef<'_>, value: &[u8]) -> Result<(), &'static str> {
+    /// Checks the next block, which has this number in the partition of that number.
+    fn block(
+        &mut self,
+        block: &Block,
+        partition: &Partition,
+        (number, index): (usize, usize),
+    ) -> Result<(), String> {
+        let (mut user, mut seqs) = (Vec::new(), None);
+        for at in 0..block.len() {
+            let entry = block.entry(at);
+            user.clear();
+            user.extend_from_slice(&block.head_key(at)[..entry.shared]);
+            user.extend_from_slice(block.suffix(&entry));
+            let key = KeyRef { user: &user, trailer: block.trailer(at) };
+            let wrong = |what| format!("entry {at}: {what}");
+            if self.meta.top.find(key) != number || partition.index.find(key) != index {
+                return Err(wrong("index leads to another block")); // TOP-1, INDEX-1
+            }
+            if !partition.may_contain(key_hash(key.user)) {
+                return Err(wrong("filter does not contain the key")); // TOP-2
+            }
+            let known = self.meta.properties.prefix_bytes as usize;
+            if let Some(prefix) = key.user.get(..known).filter(|prefix| !prefix.is_empty())
+                && !partition.may_contain(prefix_hash(prefix))
+            {
+                return Err(wrong("filter does not contain the key's prefix")); // TOP-2
+            }
+            self.entry(key, block.value(&entry)).map_err(wrong)?;
+            widen(&mut seqs, key.trailer.seq());
+        }
+        let seqs = seqs.expect("a block has entries");
+        if seqs != partition.index.seqs(index) {
+            return Err("sequence range in the index is not the block's".to_owned()); // INDEX-2
+        }
+        widen(&mut self.seqs, *seqs.start());
+        widen(&mut self.seqs, *seqs.end());
+        Ok(())
+    }
+
+    /// Checks partition `number`, whose blocks have all been seen.
+    fn partition(&mut self, number: usize) -> Result<(), &'static str> {
+        match self.seqs.take() {
+            Some(seqs) if seqs == self.meta.top.stretch(number).seqs => Ok(()),
+            _ => Err("sequence range in the top index is not the partition's"),
+        }
+    }
+
+    /// What the table's properties should be.
+    fn into_properties(self) -> Properties {
+        let Seen { meta, mut properties, first, last, .. } = self;
+        if let (Some(first), Some(last)) = (first, last) {
+            properties.widen(first.as_ref(), last.as_ref());
+        }
+        properties.count_ranges(&meta.ranges);
+        // What filters hold beside keys cannot be counted from entries.
+        properties.prefix_bytes = meta.properties.prefix_bytes;
+        properties
+    }
+
+    /// Checks and counts the next entry.
+    fn entry(&mut self, key: KeyRef<'_>, value: &[u8]) -> Result<(), &'static str> {
         let last = self.last.as_ref().map(InternalKey::as_ref);
         if last.is_some_and(|last| last >= key) {
             return Err("key does not follow the one before");
-        }
-        if self.meta.index.find(key) != number {
-            return Err("index leads to another block"); // INDEX-2
-        }
-        let hash = key_hash(key.user);
-        if self.meta.filter.as_ref().is_some_and(|filter| !filter.may_contain(hash)) {
-            return Err("filter does not contain the key");
         }
         let new_user_key = last.is_none_or(|last| last.user != key.user);
         self.properties.count(key, new_user_key, value);
@@ -94,4 +151,12 @@ impl<'a> Seen<'a> {
         self.last = Some(key.to_owned());
         Ok(())
     }
+}
+
+/// Makes `range` hold `seq`.
+fn widen(range: &mut Option<RangeInclusive<SeqNo>>, seq: SeqNo) {
+    *range = Some(match range {
+        None => seq..=seq,
+        Some(range) => seq.min(*range.start())..=seq.max(*range.end()),
+    });
 }

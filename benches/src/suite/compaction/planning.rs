@@ -123,10 +123,12 @@ fn summary(id: u64, part: u64, parts: u64, seq: u64, bytes: u64) -> TableSummary
         bytes,
         entries: bytes / 120,
         tombstones: 0,
+        range_tombstones: 0,
         smallest: internal_key(KEYS / parts * part, seq),
         largest: internal_key(KEYS / parts * (part + 1) - 1, seq),
         min_seq: seq,
         max_seq: seq,
+        value_refs: Vec::new(),
         checksum: id,
     }
 }

@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 #[cfg(target_os = "linux")]
 mod map;
+#[cfg(target_os = "linux")]
+mod mapped_file;
 
 /// How many parts the system takes at once (`IOV_MAX`).
 const MAX_PARTS: usize = 1024;
@@ -48,6 +50,23 @@ impl Fs for OsFs {
 
     fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
         Ok(Arc::new(OsFile { file: open_write(path)?, path: path.to_owned() }))
+    }
+
+    fn open_mapped(&self, path: &Path) -> Result<Arc<dyn File>> {
+        #[cfg(target_os = "linux")]
+        {
+            let file = StdFile::open(path).map_err(|e| Error::io("open", path, e))?;
+            let mapped = map::map_to_read(&file).map_err(|e| Error::io("map", path, e))?;
+            if let Some(mapped) = mapped {
+                return Ok(Arc::new(mapped_file::MappedFile::new(mapped, path)));
+            }
+        }
+        self.open(path)
+    }
+
+    fn max_open_files(&self) -> Option<usize> {
+        use rustix::process::{Resource, getrlimit};
+        getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok())
     }
 
     fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {

@@ -55,6 +55,25 @@ on_both! {
         assert_eq!(kind(&fs.create(&dir.join("sub")).unwrap_err()), Some(ErrorKind::AlreadyExists));
     }
 
+    a_file_opened_by_mapping_reads_as_any_other_and_refuses_writes(fs, dir) {
+        fs.create_dir(&dir).unwrap();
+        let path = dir.join("a");
+        assert!(fs.open_mapped(&path).unwrap_err().is_not_found());
+        for bytes in [&b""[..], b"0123456789", &[7; 10_000]] {
+            write(fs, &path, bytes);
+            let file = fs.open_mapped(&path).unwrap();
+            fs.remove(&path).unwrap(); // open handles go on reading
+            assert_eq!((file.len().unwrap(), read_all(&*file).unwrap()), (bytes.len() as u64, bytes.to_vec()));
+            let mut buf = [1; 8];
+            for offset in [0, 3, 9, 10_000, 1 << 40] {
+                let rest = bytes.get(offset.min(1 << 30) as usize..).unwrap_or_default();
+                let expected = &rest[..rest.len().min(8)];
+                assert_eq!(file.read_at(&mut buf, offset).unwrap(), expected.len());
+                assert_eq!(&buf[..expected.len()], expected);
+            }
+        }
+    }
+
     what_is_missing_is_not_found(fs, dir) {
         assert!(fs.list(&dir).unwrap_err().is_not_found());
         assert!(fs.create(&dir.join("a")).unwrap_err().is_not_found());

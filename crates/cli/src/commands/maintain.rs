@@ -34,6 +34,7 @@ pub fn check(target: &Target) -> Result<(), Failure> {
         return Ok(json_line(&json!({
             "ok": true,
             "tables": report.tables,
+            "value_files": report.value_files,
             "bytes": report.bytes,
             "entries": report.entries,
             "seconds": time.as_secs_f64(),
@@ -43,6 +44,7 @@ pub fn check(target: &Target) -> Result<(), Failure> {
     let mut out = stdout();
     let rows = [
         ("tables", count(report.tables as u64)),
+        ("value files", count(report.value_files as u64)),
         ("entries", count(report.entries)),
         ("read", bytes(report.bytes)),
         ("time", seconds(time)),
@@ -65,12 +67,15 @@ pub fn compact(target: &Target) -> Result<(), Failure> {
         return Ok(json_line(&json!({
             "before": levels_json(&before.levels),
             "after": levels_json(&after.levels),
+            "value_bytes_before": before.value_bytes,
+            "value_bytes_after": after.value_bytes,
             "seconds": time.as_secs_f64(),
         }))?);
     }
     let mut out = stdout();
     let table = levels_table(&after.levels);
-    let bytes = |stats: &Stats| bytes(stats.levels.iter().map(|level| level.bytes).sum());
+    let tables = |stats: &Stats| stats.levels.iter().map(|level| level.bytes).sum::<u64>();
+    let bytes = |stats: &Stats| bytes(tables(stats) + stats.value_bytes);
     let (from, to) = (bytes(&before), bytes(&after));
     writeln!(out, "{} is compacted: {from} to {to} in {}\n", target.name(), seconds(time))?;
     write!(out, "{table}")?;
@@ -84,11 +89,18 @@ fn stats_rows(stats: &Stats) -> Vec<(&'static str, String)> {
         count(stats.memtable_entries),
         stats.sealed_memtables
     );
+    let values = format!(
+        "{}, {}, of which {} are garbage",
+        count(stats.value_files as u64),
+        bytes(stats.value_bytes),
+        bytes(stats.value_garbage_bytes)
+    );
     vec![
+        ("value files", values),
         ("memtables", memtables),
         ("log", bytes(stats.log_bytes)),
         ("block cache", bytes(stats.cache_bytes as u64)),
-        ("indexes and filters", bytes(stats.index_bytes as u64)),
+        ("open tables", bytes(stats.index_bytes as u64)),
         ("newest write", format!("at log position {}", count(stats.visible))),
         ("durable", format!("below log position {}", count(stats.durable))),
     ]
@@ -123,6 +135,10 @@ fn stats_json(stats: &Stats, recovery: &RecoveryReport) -> Value {
         "flushes": stats.flushes,
         "compactions": stats.compactions,
         "table_bytes_written": stats.table_bytes_written,
+        "value_files": stats.value_files,
+        "value_bytes": stats.value_bytes,
+        "value_garbage_bytes": stats.value_garbage_bytes,
+        "value_bytes_written": stats.value_bytes_written,
         "stalls": stats.stalls,
         "recovery": recovery_json(recovery),
     })

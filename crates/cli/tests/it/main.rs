@@ -7,6 +7,7 @@ mod import;
 mod kill;
 mod scan;
 mod store;
+mod table;
 mod wal;
 
 use std::ffi::OsStr;

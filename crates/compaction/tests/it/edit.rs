@@ -2,10 +2,10 @@
 
 use stratalog_base::codec::Malformed;
 use stratalog_base::fs::SimRng;
-use stratalog_compaction::{Numbers, Version, VersionEdit};
-use stratalog_sstable::TableSummary;
+use stratalog_compaction::{Numbers, ValueUse, Version, VersionEdit};
+use stratalog_sstable::{TableSummary, ValueSummary};
 
-use crate::shape::{parse, summary};
+use crate::shape::{parse, parse_edit, summary, values};
 
 fn apply(
     version: &Version<TableSummary>,
@@ -18,6 +18,7 @@ fn edit() -> VersionEdit {
     VersionEdit {
         removed: vec![(0, 3), (6, u64::MAX)],
         added: vec![(1, summary(7, "", "z", 3)), (2, summary(8, "a", "b", 0))],
+        added_values: vec![values(4, 1), values(u64::MAX, 9)],
         numbers: Numbers {
             flushed: Some(0),
             next_id: Some(u64::MAX),
@@ -29,9 +30,11 @@ fn edit() -> VersionEdit {
 
 #[test]
 fn an_edit_round_trips() {
-    for edit in
-        [edit(), VersionEdit::default(), VersionEdit::snapshot(&parse("0: a..z 1\n4: b..c 2"))]
-    {
+    for edit in [
+        edit(),
+        VersionEdit::default(),
+        VersionEdit::snapshot(&parse("0: a..z 1\n4: b..c 2 v9=1\nv9 3")),
+    ] {
         let mut bytes = Vec::new();
         edit.encode(&mut bytes);
         assert_eq!(VersionEdit::decode(&bytes), Ok(edit));
@@ -43,6 +46,13 @@ fn an_edit_has_these_bytes() {
     let mut bytes = Vec::new();
     let edit = VersionEdit {
         removed: vec![(1, 300)],
+        added_values: vec![ValueSummary {
+            id: 7,
+            bytes: 1300,
+            records: 2,
+            record_bytes: 1030,
+            checksum: 0x1122,
+        }],
         numbers: Numbers {
             flushed: Some(128),
             next_id: Some(9),
@@ -52,8 +62,14 @@ fn an_edit_has_these_bytes() {
         ..VersionEdit::default()
     };
     edit.encode(&mut bytes);
-    let golden = [1, 0, 1, 0xac, 2, 3, 0x80, 1, 4, 9, 5, 1, 6, 2];
-    assert_eq!(bytes, golden, "a changed format needs a new manifest version");
+    let removed = [1, 0, 1, 0xac, 2];
+    let values = [7, 0, 7, 0x94, 0x0a, 2, 0x86, 8, 0x22, 0x11, 0, 0, 0, 0, 0, 0];
+    let numbers = [3, 0x80, 1, 4, 9, 5, 1, 6, 2];
+    assert_eq!(
+        bytes,
+        [&removed[..], &values, &numbers].concat(),
+        "a changed format needs a new manifest version"
+    );
 }
 
 #[test]
@@ -72,7 +88,7 @@ fn damaged_edits_are_malformed_or_other_edits() {
         }
         let _ = VersionEdit::decode(&bytes);
     }
-    let unknown = VersionEdit::decode(&[7]).unwrap_err();
+    let unknown = VersionEdit::decode(&[8]).unwrap_err();
     assert_eq!(unknown.what, "unknown field of a version edit");
     assert!(VersionEdit::decode(&[1, 1, 0, 0]).is_err(), "another keyspace");
     assert!(VersionEdit::decode(&[1, 0, 7, 0]).is_err(), "an eighth level");
@@ -115,6 +131,43 @@ fn edits_that_do_not_fit_are_refused() {
     let mut same_age = summary(9, "m", "n", 1);
     (same_age.min_seq, same_age.max_seq) = (150, 250);
     assert!(refused(&with(0, same_age)).contains("out of order"), "VERSION-1");
+}
+
+#[test]
+fn value_files_stay_for_as_long_as_a_table_refers_to_them() {
+    // VALUES-1
+    let text = "0: a..z 1 v8=2\n1: a..c 1 v8=1 v9=3\n1: x..z 1 v9=1\nv8 4\nv9 10";
+    let version = parse(text);
+    let uses = |version: &Version<TableSummary>| {
+        let uses = version.values().iter();
+        uses.map(|it| (it.summary.id, it.live_bytes >> 20, it.is_mostly_garbage()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(uses(&version), [(8, 3, false), (9, 4, true)]);
+    assert_eq!(version.value_file(9).map(ValueUse::garbage_bytes), Some(6 << 20));
+    assert_eq!(version.value_file(7), None);
+    let gone = |removed| VersionEdit { removed, ..VersionEdit::default() };
+    let next = apply(&version, &gone(vec![(1, 3)])).unwrap();
+    assert_eq!(uses(&next), [(8, 3, false), (9, 3, true)]);
+    let next = apply(&next, &gone(vec![(1, 2)])).unwrap();
+    assert_eq!(uses(&next), [(8, 2, false)], "nobody refers to the other one");
+    let moved = VersionEdit { added: vec![(1, next.level(0)[0].clone())], ..gone(vec![(0, 1)]) };
+    assert_eq!(uses(&apply(&next, &moved).unwrap()), [(8, 2, false)]);
+    assert_eq!(uses(&apply(&next, &gone(vec![(0, 1)])).unwrap()), []);
+}
+
+#[test]
+fn value_files_that_do_not_fit_their_tables_are_refused() {
+    let version = parse("1: a..c 1 v8=2\nv8 4");
+    let refused = |text: &str| {
+        let mut edit = parse_edit(text);
+        edit.added.iter_mut().for_each(|(_, table)| table.id += 10);
+        apply(&version, &edit).unwrap_err()
+    };
+    assert!(refused("1: x..z 1 v9=1").contains("VALUES-1"), "not there");
+    assert!(refused("1: x..z 1\nv9 1").contains("VALUES-1"), "nobody refers to it");
+    assert!(refused("1: x..z 1 v8=3").contains("VALUES-2"), "more than it holds");
+    assert!(refused("1: x..z 1 v8=1\nv8 4").contains("VERSION-4"), "twice");
 }
 
 #[test]

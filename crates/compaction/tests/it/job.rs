@@ -7,9 +7,13 @@ use std::sync::Arc;
 use stratalog_base::fs::{Fault, FaultKind, File, Fs, Op, SimFs};
 use stratalog_base::{Cursor, Error, InternalKey, KeyRef, Kind, Result};
 use stratalog_compaction::{
-    Output, Readable, Retain, Shape, Version, VersionEdit, plan_all, run, write_tables,
+    NewFile, Output, Plan, Readable, Retain, Separation, Shape, Version, VersionEdit, plan_all,
+    run, write_tables,
 };
-use stratalog_sstable::{BlockCache, Compression, ReadUse, Table, TableOptions, TableSummary};
+use stratalog_sstable::{
+    BlockCache, Compression, ReadUse, Table, TableOptions, TableSummary, ValueFile, ValueHandle,
+    ValueRef,
+};
 
 use crate::merge::{Sorted, table};
 
@@ -38,14 +42,25 @@ fn output<R>(
     stop: bool,
     job: impl FnOnce(&mut Output<'_>) -> R,
 ) -> R {
-    let next_id = RefCell::new(100);
-    let mut create = || -> Result<(u64, Arc<dyn File>)> {
+    output_with(fs, &Separation::NONE, table_bytes, stop, job)
+}
+
+fn output_with<R>(
+    fs: &SimFs,
+    values: &Separation<'_>,
+    table_bytes: u64,
+    stop: bool,
+    job: impl FnOnce(&mut Output<'_>) -> R,
+) -> R {
+    let next_id = RefCell::new(100 + fs.files().len() as u64);
+    let mut create = |new: NewFile| -> Result<(u64, Arc<dyn File>)> {
         *next_id.borrow_mut() += 1;
         let id = *next_id.borrow();
-        Ok((id, fs.create(Path::new(&format!("{id:06}.sst")))?))
+        let extension = if new == NewFile::Table { "sst" } else { "val" };
+        Ok((id, fs.create(Path::new(&format!("{id:06}.{extension}")))?))
     };
     let table = TableOptions { compression: Compression::None, ..TableOptions::default() };
-    job(&mut Output { create: &mut create, table: &table, table_bytes, stop: &|| stop })
+    job(&mut Output { create: &mut create, table: &table, table_bytes, values, stop: &|| stop })
 }
 
 #[test]
@@ -58,7 +73,7 @@ fn all_versions_of_a_key_stay_in_one_table() {
     let tables = output(&fs, 4 << 10, false, |output| {
         write_tables(&mut cursor, Retain::new(every), |_| true, output)
     });
-    let tables = tables.unwrap();
+    let tables = tables.unwrap().tables;
     let ranges: Vec<_> = tables.iter().map(|t| (&*t.smallest.user, &*t.largest.user)).collect();
     assert_eq!(ranges, [(&b"a"[..], &b"a"[..]), (b"b", b"b"), (b"c", b"c")], "VERSION-2");
     assert!(tables.iter().all(|table| table.entries == 399));
@@ -130,8 +145,102 @@ fn a_job_stops_when_told_and_when_the_disk_is_full() {
     };
     assert!(matches!(write(&fs, &mut all(10_000), true), Err(Error::Closed)));
     fs.inject(Fault::new(Op::Write, FaultKind::NoSpace));
-    assert!(matches!(write(&SimFs::new(), &mut all(10), false), Ok(tables) if tables.len() == 1));
+    assert!(
+        matches!(write(&SimFs::new(), &mut all(10), false), Ok(written) if written.tables.len() == 1)
+    );
     let full = SimFs::new();
     full.inject(Fault::new(Op::Write, FaultKind::NoSpace));
     assert!(matches!(write(&full, &mut all(10), false), Err(Error::NoSpace { .. })));
+}
+
+/// The entries of the tables that `written` names; what is separated is resolved, its file told.
+fn stored(fs: &SimFs, tables: &[TableSummary]) -> Vec<(u64, Option<u64>, Vec<u8>)> {
+    let mut entries = Vec::new();
+    for summary in tables {
+        let file = fs.open(Path::new(&format!("{:06}.sst", summary.id))).unwrap();
+        let mut cursor =
+            Table::open(file, summary.id, BlockCache::new(0)).unwrap().cursor(ReadUse::Sweep);
+        cursor.seek_first().unwrap();
+        while cursor.valid() {
+            let trailer = cursor.key().trailer;
+            let (id, value) = match trailer.kind() {
+                Kind::Separated => {
+                    let handle = ValueHandle::decode(cursor.value()).unwrap();
+                    (Some(handle.file), read_value(fs, &handle).unwrap().to_vec())
+                }
+                _ => (None, cursor.value().to_vec()),
+            };
+            entries.push((trailer.seq(), id, value));
+            cursor.next().unwrap();
+        }
+    }
+    entries
+}
+
+fn read_value(fs: &SimFs, handle: &ValueHandle) -> Result<stratalog_base::Slice> {
+    let path = format!("{:06}.val", handle.file);
+    ValueFile::open(fs.open(Path::new(&path))?, handle.file, BlockCache::new(0))?.get(handle)
+}
+
+#[test]
+fn large_values_go_to_value_files_and_merges_pass_them_on_or_collect_them() {
+    let fs = SimFs::new();
+    let value = |i: u64| vec![i as u8; if i.is_multiple_of(2) { 300 } else { 10 }];
+    let entries =
+        (1..9).map(|i| (KeyRef::new(format!("{i}").as_bytes(), i, Kind::Put).to_owned(), value(i)));
+    let separation = |collect| Separation {
+        from_bytes: 100,
+        file_bytes: 600,
+        collect,
+        read: &|_| panic!(),
+        ..Separation::NONE
+    };
+    let never = |_| false;
+    let written = output_with(&fs, &separation(&never), u64::MAX, false, |output| {
+        write_tables(&mut Sorted(entries.collect(), 0), Retain::new(vec![]), |_| true, output)
+    });
+    let written = written.unwrap();
+    let files: Vec<_> = written.values.iter().map(|it| (it.id, it.records)).collect();
+    assert_eq!(files, [(102, 2), (103, 2)], "a file of 600 bytes is full");
+    let found = stored(&fs, &written.tables);
+    let expected = |file: fn(u64) -> Option<u64>| {
+        (1..9).map(|i| (i, file(i).filter(|_| i % 2 == 0), value(i))).collect::<Vec<_>>()
+    };
+    assert_eq!(found, expected(|i| Some(if i < 5 { 102 } else { 103 })));
+
+    let summary = &written.tables[0];
+    let refs: Vec<_> =
+        written.values.iter().map(|it| ValueRef { file: it.id, bytes: it.record_bytes }).collect();
+    assert_eq!(summary.value_refs, refs);
+    let file = fs.open(Path::new("000101.sst")).unwrap();
+    let open = Open(Table::open(file, 101, BlockCache::new(0)).unwrap());
+    let edit = VersionEdit {
+        added: vec![(1, summary.clone())],
+        added_values: written.values.clone(),
+        ..VersionEdit::default()
+    };
+    let version = Version::default().apply(&edit, |_| Ok(open.clone()), |what| what).unwrap();
+    let plan = Plan { inputs: vec![(1, vec![open.clone()])], target: 1 };
+    let rewrite = |from_bytes, collect: &dyn Fn(u64) -> bool| {
+        let fs = fs.kill();
+        let read = |handle: &ValueHandle| read_value(&fs, handle);
+        let values = Separation { from_bytes, collect, read: &read, ..separation(&never) };
+        let edit = output_with(&fs, &values, u64::MAX, false, |output| {
+            run(&plan, &version, Retain::new(vec![]), output)
+        });
+        let edit = edit.unwrap();
+        let tables: Vec<_> = edit.added.iter().map(|(_, table)| table.clone()).collect();
+        let open = |summary: &TableSummary| {
+            let file = fs.open(Path::new(&format!("{:06}.sst", summary.id))).unwrap();
+            Ok(Open(Table::open(file, summary.id, BlockCache::new(0)).unwrap()))
+        };
+        let next = version.apply(&edit, open, |what| what).unwrap();
+        let files: Vec<_> = next.values().iter().map(|it| it.summary.id).collect();
+        (stored(&fs, &tables), files)
+    };
+    let passed_on = expected(|i| Some(if i < 5 { 102 } else { 103 }));
+    assert_eq!(rewrite(100, &never), (passed_on, vec![102, 103]));
+    let collected = expected(|i| Some(if i < 5 { 105 } else { 103 }));
+    assert_eq!(rewrite(100, &|id| id == 102), (collected, vec![103, 105]), "VALUES-1");
+    assert_eq!(rewrite(301, &|_| true), (expected(|_| None), vec![]), "back in the table");
 }

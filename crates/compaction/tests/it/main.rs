@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod edit;
+mod filter_bits;
 mod job;
 mod merge;
 mod planner;

@@ -6,12 +6,19 @@ use std::sync::Arc;
 use stratalog_base::fs::{Fs, SimFs, SimRng};
 use stratalog_base::{Cursor, InternalKey, KeyRef, Kind, Result, Slice, Trailer};
 use stratalog_compaction::{LevelCursor, Merge};
-use stratalog_sstable::{BlockCache, ReadUse, Table, TableOptions, TableWriter};
+use stratalog_sstable::{BlockCache, Bounds, ReadUse, Reads, Table, TableOptions, TableWriter};
 
 type Entry = (InternalKey, Vec<u8>);
 
 /// A cursor over a sorted vector: the contract, as plainly as it can be.
 pub struct Sorted(pub Vec<Entry>, pub usize);
+
+impl Sorted {
+    /// Entries before `limit`.
+    fn before(&self, limit: KeyRef<'_>) -> usize {
+        self.0.partition_point(|(key, _)| key.as_ref() < limit)
+    }
+}
 
 impl Cursor for Sorted {
     fn valid(&self) -> bool {
@@ -35,7 +42,7 @@ impl Cursor for Sorted {
         Ok(())
     }
     fn seek(&mut self, target: KeyRef<'_>) -> Result<()> {
-        self.1 = self.0.partition_point(|(key, _)| key.as_ref() < target);
+        self.1 = self.before(target);
         Ok(())
     }
     fn seek_before(&mut self, target: KeyRef<'_>) -> Result<()> {
@@ -50,6 +57,13 @@ impl Cursor for Sorted {
     fn prev(&mut self) -> Result<()> {
         self.1 = self.1.wrapping_sub(1);
         Ok(())
+    }
+    // Any number up to the right one will do.
+    fn run_before(&self, limit: KeyRef<'_>) -> usize {
+        self.before(limit).saturating_sub(self.1 + 1) * (self.1 % 4) / 3
+    }
+    fn run_behind(&self, limit: KeyRef<'_>) -> usize {
+        self.1.saturating_sub(self.before(limit)) * (self.1 % 4) / 3
     }
 }
 
@@ -91,17 +105,53 @@ fn walk(cursor: &mut impl Cursor, all: &[Entry], rng: &mut SimRng) {
     }
 }
 
+/// Gives each of `all` to one of `count` parts: by runs of entries as long as `run`, on average.
+fn deal(all: &[Entry], count: usize, run: u64, rng: &mut SimRng) -> Vec<Vec<Entry>> {
+    let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); count];
+    let mut part = 0;
+    for entry in all {
+        if rng.chance(1, run) {
+            part = rng.below(count as u64) as usize;
+        }
+        parts[part].push(entry.clone());
+    }
+    parts
+}
+
 #[test]
 fn a_merge_is_the_union_of_its_sources_in_both_directions() {
     let mut rng = SimRng::new(1);
-    for round in 0..60 {
-        let all = entries(&mut rng, 1 + round * 2);
-        let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); 1 + rng.below(6) as usize];
-        for entry in &all {
-            let part = rng.below(parts.len() as u64) as usize;
-            parts[part].push(entry.clone());
+    for round in 0..120 {
+        let mut all = entries(&mut rng, 1 + round * 2);
+        if round % 3 == 0 {
+            // Keys that differ behind their first word only, or end within it.
+            for (key, _) in &mut all {
+                key.user =
+                    [b"same for all"[..rng.below(2) as usize * 12].to_vec(), key.user.to_vec()]
+                        .concat()
+                        .into();
+            }
+            all.sort_by(|a, b| a.0.as_ref().cmp(&b.0.as_ref()));
         }
+        let (count, run) = (1 + rng.below(20) as usize, 1 + rng.below(3) * rng.below(20));
+        let parts = deal(&all, count, run, &mut rng);
         let sources = parts.into_iter().map(|part| Sorted(part, usize::MAX)).collect();
+        walk(&mut Merge::new(sources), &all, &mut rng);
+    }
+}
+
+#[test]
+fn a_merge_of_tables_is_their_union_in_both_directions() {
+    let mut rng = SimRng::new(4);
+    for round in 0..40 {
+        let mut all = entries(&mut rng, 1 + round * 9);
+        clear_tombstones(&mut all);
+        let (count, run) = (1 + rng.below(6) as usize, 1 + rng.below(3) * rng.below(40));
+        let parts = deal(&all, count, run, &mut rng);
+        let fs = SimFs::new();
+        let parts = parts.iter().filter(|part| !part.is_empty()).zip(1..);
+        let tables = parts.map(|(part, id)| vec![table(&fs, id, part)]);
+        let sources = tables.map(|tables| LevelCursor::new(tables, ReadUse::Lookup)).collect();
         walk(&mut Merge::new(sources), &all, &mut rng);
     }
 }
@@ -119,11 +169,19 @@ pub fn table(fs: &SimFs, id: u64, entries: &[Entry]) -> Arc<Table> {
     let mut writer = TableWriter::new(file.clone(), id, &options);
     for (key, value) in entries {
         writer
-            .add(key.as_ref(), if key.trailer.kind() == Kind::Put { value } else { b"" })
+            .add(key.as_ref(), if key.trailer.kind() == Kind::Delete { b"" } else { value })
             .unwrap();
     }
     writer.finish().unwrap();
     Table::open(file, id, BlockCache::new(1 << 20)).unwrap()
+}
+
+fn clear_tombstones(entries: &mut [Entry]) {
+    for (key, value) in entries {
+        if key.trailer.kind() == Kind::Delete {
+            value.clear();
+        }
+    }
 }
 
 #[test]
@@ -131,15 +189,24 @@ fn a_level_is_its_tables_one_after_the_other() {
     let mut rng = SimRng::new(2);
     for round in 0..12 {
         let mut all = entries(&mut rng, 3 + round * 9);
-        for (key, value) in &mut all {
-            if key.trailer.kind() == Kind::Delete {
-                value.clear();
-            }
-        }
+        clear_tombstones(&mut all);
         let fs = SimFs::new();
         let parts = all.chunk_by(|a, b| a.0.user == b.0.user || a.0.user[0] % 4 != 0);
-        let tables = parts.zip(1..).map(|(part, id)| table(&fs, id, part)).collect();
-        walk(&mut LevelCursor::new(tables, ReadUse::Lookup), &all, &mut rng);
+        let tables: Vec<_> = parts.zip(1..).map(|(part, id)| table(&fs, id, part)).collect();
+        walk(&mut LevelCursor::new(tables.clone(), ReadUse::Lookup), &all, &mut rng);
+
+        let (lower, upper) = (rng.below(all.len() as u64), rng.below(all.len() as u64));
+        let bounds = Bounds {
+            lower: rng.chance(2, 3).then(|| all[lower as usize].0.clone()),
+            upper: rng.chance(2, 3).then(|| all[upper as usize].0.clone()),
+        };
+        let is_within = |key: KeyRef<'_>| {
+            bounds.lower.as_ref().is_none_or(|lower| key >= lower.as_ref())
+                && bounds.upper.as_ref().is_none_or(|upper| key < upper.as_ref())
+        };
+        all.retain(|(key, _)| is_within(key.as_ref()));
+        let reads = Reads { purpose: ReadUse::Lookup, bounds: Some(Arc::new(bounds)) };
+        walk(&mut LevelCursor::new(tables, reads), &all, &mut rng);
     }
     let mut empty = LevelCursor::new(Vec::new(), ReadUse::Sweep);
     empty.seek_last().unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use stratalog::fs::{Fault, FaultKind, Fs, Op, SimFs};
-use stratalog::{Batch, Compression, Db, Durability, Error, Options, WriteOptions};
+use stratalog::{Batch, Compression, Db, Durability, Error, FilterPolicy, Options, WriteOptions};
 
 use crate::common::{DIR, State, collect, tiny, tiny_and_steady};
 
@@ -249,13 +249,39 @@ fn settings_out_of_range_are_refused() {
         tiny(&fs).block_bytes(10),
         tiny(&fs).block_bytes(2 << 20),
         tiny(&fs).table_bytes(100),
-        tiny(&fs).filter_bits_per_key(33),
+        tiny(&fs).filter_bits_per_key(32.5),
+        tiny(&fs).prefix_bytes(1 << 16),
+        // Out of its range, and without the feature not there at all.
+        tiny(&fs).compression_by_level(&[Compression::Lz4, Compression::Zstd { level: 23 }]),
         tiny(&fs).sync_interval(Duration::ZERO),
     ];
     for options in bad {
         let text = format!("{options:?}");
         assert!(matches!(options.open(DIR), Err(Error::InvalidArgument(_))), "{text}");
     }
+}
+
+#[test]
+fn an_iterator_over_a_prefix_passes_over_tables_without_it() {
+    let reads = |prefix_bytes: usize| {
+        let fs = SimFs::new();
+        let db = tiny_and_steady(&fs).cache_bytes(0).prefix_bytes(prefix_bytes).open(DIR).unwrap();
+        for table in 0..3u32 {
+            for group in 0..60 {
+                let key = format!("group-{:03}/{table}", group * 3 + table);
+                db.put(key, [b'v'; 40]).unwrap();
+            }
+            db.flush().unwrap();
+        }
+        let before = fs.reads();
+        for group in 0..180 {
+            let prefix = format!("group-{group:03}/");
+            assert_eq!(collect(db.prefix(prefix)).unwrap().len(), 1);
+        }
+        fs.reads() - before
+    };
+    let (without, with) = (reads(0), reads(10));
+    assert!(with * 2 < without, "{with} reads with prefixes in filters, {without} without");
 }
 
 /// What a store looks like after the same writes under different settings.
@@ -288,10 +314,18 @@ fn every_setting_changes_what_the_store_does() {
     assert!(block.index_bytes < base.index_bytes);
     let (cache, _) = stats_with(|options| options.cache_bytes(0));
     assert!(cache.cache_bytes == 0 && base.cache_bytes > 0);
-    let (filter, _) = stats_with(|options| options.filter_bits_per_key(0));
+    let (filter, _) = stats_with(|options| options.filter_bits_per_key(0.0));
     assert!(bytes(&filter) < bytes(&base) && filter.index_bytes < base.index_bytes);
     let (plain, _) = stats_with(|options| options.compression(Compression::None));
     assert!(bytes(&plain) > bytes(&base));
+    let levels = [Compression::Lz4, Compression::None];
+    let (by_level, _) = stats_with(|options| options.compression_by_level(&levels));
+    assert!(bytes(&by_level) > bytes(&base));
+    let (prefixes, _) = stats_with(|options| options.prefix_bytes(3));
+    assert!(bytes(&prefixes) > bytes(&base));
+    let ribbon = |options: Options| options.table_bytes(1 << 20).filter(FilterPolicy::Ribbon);
+    let (bloom, _) = stats_with(|options| options.table_bytes(1 << 20));
+    assert_ne!(bytes(&stats_with(ribbon).0), bytes(&bloom));
     let (_, sync_syncs) = stats_with(|options| options.durability(Durability::Sync));
     assert!(sync_syncs > base_syncs + 3000);
 }

@@ -9,6 +9,9 @@ use stratalog::{Batch, Db, Durability, Iter, Options, Result, WriteOptions};
 /// Where every simulated store lives.
 pub const DIR: &str = "/store";
 
+/// About half the values of random histories lie outside tables.
+pub const SEPARATE_FROM: usize = 700;
+
 pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Options under which a few hundred writes flush, compact and rotate.
@@ -19,6 +22,7 @@ pub fn tiny(fs: &SimFs) -> Options {
         .table_bytes(16 << 10)
         .block_bytes(512)
         .cache_bytes(64 << 10)
+        .separate_values_from(SEPARATE_FROM)
         .durability(Durability::Process)
 }
 

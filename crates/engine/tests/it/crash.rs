@@ -5,7 +5,7 @@
 use stratalog::fs::{SimFs, SimRng};
 use stratalog::{Db, Durability};
 
-use crate::common::{DIR, History, Write, collect, repeats, tiny, tiny_and_steady};
+use crate::common::{DIR, History, SEPARATE_FROM, Write, collect, repeats, tiny, tiny_and_steady};
 
 const MIXES: [&[Durability]; 4] = [
     &[Durability::Sync],
@@ -33,7 +33,9 @@ fn workload(fs: &SimFs, seed: u64, background: bool) -> (History, Option<Db>) {
     let mut rng = SimRng::new(seed);
     let mut history = History::new();
     let mix = MIXES[rng.below(MIXES.len() as u64) as usize];
-    let options = || if background { tiny(fs) } else { tiny_and_steady(fs) };
+    // Of four seeds, one keeps all values in tables, two some and one none.
+    let separate_from = [SEPARATE_FROM, usize::MAX, SEPARATE_FROM, 32][seed as usize % 4];
+    let options = || tiny(fs).background(background).separate_values_from(separate_from);
     let Ok(mut db) = options().open(DIR) else { return (history, None) };
     for _ in 0..WRITES {
         let step = match rng.below(100) {

@@ -8,14 +8,15 @@ use stratalog::{Compression, Db, Error, RecoveryMode, Result};
 
 use crate::common::{DIR, State, collect, tiny_and_steady};
 
-/// A store with two tables, edits in its manifest and records in its log.
+/// A store with two tables, each with a value file, edits in its manifest and records in its log.
 fn store(close: bool) -> (SimFs, State) {
     let fs = SimFs::new();
     let mut state = State::new();
     let db = open(&fs).unwrap();
     for round in 0..3u8 {
         for i in 0..12u8 {
-            let (key, value) = (vec![b'k', i, round % 2], vec![round ^ i; 40]);
+            let (key, value) =
+                (vec![b'k', i, round % 2], vec![round ^ i; 30 + usize::from(i % 2) * 10]);
             db.put(&key, &value).unwrap();
             state.insert(key, value);
         }
@@ -34,7 +35,7 @@ fn store(close: bool) -> (SimFs, State) {
 }
 
 fn open(fs: &SimFs) -> Result<Db> {
-    tiny_and_steady(fs).compression(Compression::None).open(DIR)
+    tiny_and_steady(fs).compression(Compression::None).separate_values_from(40).open(DIR)
 }
 
 /// Reads everything in every way there is: all of it right, or an error that is about damage.
@@ -67,7 +68,7 @@ fn data_files(fs: &SimFs) -> Vec<(PathBuf, u64)> {
 #[test]
 fn any_flipped_byte_of_a_closed_store_is_noticed_or_harmless() {
     let (whole, state) = store(true);
-    assert_eq!(data_files(&whole).len(), 4, "manifest, log, two tables");
+    assert_eq!(data_files(&whole).len(), 6, "manifest, log, two tables, two value files");
     let (mut noticed, mut harmless) = (0, 0);
     for (path, len) in data_files(&whole) {
         for offset in 0..len {
@@ -174,15 +175,17 @@ fn a_truncated_file_is_noticed() {
 #[test]
 fn a_file_under_another_name_is_refused() {
     let (whole, _) = store(true);
-    let tables: Vec<_> = data_files(&whole).into_iter().map(|(path, _)| path).collect();
-    let tables: Vec<_> =
-        tables.iter().filter(|path| path.extension().is_some_and(|e| e == "sst")).collect();
-    let [a, b] = tables[..] else { panic!("two tables") };
-    let fs = whole.kill();
-    let (first, second) = (fs.read_file(a), fs.read_file(b));
-    fs.write_file(a, &second);
-    fs.write_file(b, &first);
-    assert!(is_damage(&open(&fs).map(drop).unwrap_err()));
+    let files: Vec<_> = data_files(&whole).into_iter().map(|(path, _)| path).collect();
+    for kind in ["sst", "val"] {
+        let files: Vec<_> =
+            files.iter().filter(|path| path.extension().is_some_and(|e| e == kind)).collect();
+        let [a, b] = files[..] else { panic!("two of {kind}") };
+        let fs = whole.kill();
+        let (first, second) = (fs.read_file(a), fs.read_file(b));
+        fs.write_file(a, &second);
+        fs.write_file(b, &first);
+        assert!(is_damage(&open(&fs).map(drop).unwrap_err()));
+    }
 }
 
 #[test]

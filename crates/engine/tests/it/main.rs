@@ -9,4 +9,6 @@ mod crash;
 mod damage;
 mod faults;
 mod model;
+mod open_tables;
 mod regressions;
+mod values;

@@ -1,10 +1,10 @@
 //! Random operations against a `BTreeMap` (D6). `STRATALOG_OPS=n` runs n operations in each of the
-//! four configurations.
+//! five configurations.
 
 use std::collections::VecDeque;
 
 use stratalog::fs::{SimFs, SimRng};
-use stratalog::{Batch, Compression, Db, Iter, Options, Snapshot};
+use stratalog::{Batch, Compression, Db, FilterPolicy, Iter, Options, Snapshot};
 
 use crate::common::{DIR, State, collect, repeats, tiny};
 
@@ -201,10 +201,29 @@ fn the_store_is_a_sorted_map_without_threads() {
 
 #[test]
 fn the_store_is_a_sorted_map_without_cache_compression_and_filters() {
-    run(3, |fs| tiny(fs).cache_bytes(0).compression(Compression::None).filter_bits_per_key(0));
+    run(3, |fs| tiny(fs).cache_bytes(0).compression(Compression::None).filter_bits_per_key(0.0));
+}
+
+#[test]
+fn the_store_is_a_sorted_map_with_nearly_all_values_in_value_files() {
+    run(5, |fs| tiny(fs).separate_values_from(32).background(false));
 }
 
 #[test]
 fn the_store_is_a_sorted_map_with_large_blocks_and_tables() {
-    run(4, |fs| tiny(fs).block_bytes(16 << 10).table_bytes(1 << 20).memtable_bytes(256 << 10));
+    run(4, |fs| {
+        tiny(fs)
+            .separate_values_from(usize::MAX)
+            .block_bytes(16 << 10)
+            .table_bytes(1 << 20)
+            .memtable_bytes(256 << 10)
+    });
+}
+
+#[test]
+fn the_store_is_a_sorted_map_with_ribbon_filters_prefixes_and_compression_by_level() {
+    run(5, |fs| {
+        let levels = [Compression::None, Compression::Lz4];
+        tiny(fs).filter(FilterPolicy::Ribbon).prefix_bytes(1).compression_by_level(&levels)
+    });
 }

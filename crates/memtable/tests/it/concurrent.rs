@@ -55,7 +55,9 @@ fn readers_see_in_order_and_whole_what_writers_have_inserted() {
             scope.spawn(move || {
                 for index in 0..ENTRIES {
                     let (user, seq) = (key(writer, index), index * WRITERS + writer);
-                    memtable.insert(KeyRef::new(&user, seq, Kind::Put), &value(writer, index));
+                    memtable
+                        .insert(KeyRef::new(&user, seq, Kind::Put), &value(writer, index))
+                        .unwrap();
                     let (trailer, read) = memtable.get(&user, MAX_SEQ_NO).expect("just inserted");
                     assert_eq!((trailer.seq(), &read[..]), (seq, &value(writer, index)[..]));
                     done.store(index + 1, Ordering::Release);
@@ -85,7 +87,7 @@ fn writers_of_the_same_keys_leave_each_once() {
             scope.spawn(move || {
                 for index in 0..ENTRIES {
                     let user = key(0, (index + writer * 7) % ENTRIES);
-                    memtable.insert(KeyRef::new(&user, 1, Kind::Put), &[writer as u8; 40]);
+                    memtable.insert(KeyRef::new(&user, 1, Kind::Put), &[writer as u8; 40]).unwrap();
                 }
             });
         }
@@ -100,4 +102,46 @@ fn writers_of_the_same_keys_leave_each_once() {
         cursor.next().unwrap();
     }
     assert_eq!(seen, ENTRIES);
+}
+
+#[test]
+fn writers_go_on_through_seals_and_every_memtable_holds_its_stretch_of_history() {
+    const MEMTABLES: usize = 20;
+    let memtables: Vec<Arc<Memtable>> = (0..MEMTABLES).map(|_| Arc::default()).collect();
+    let next = AtomicU64::new(0);
+    let (memtables, next) = (&memtables, &next);
+    let ends: Vec<u64> = std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for index in 0..ENTRIES {
+                    let seq = next.fetch_add(1, Ordering::AcqRel);
+                    let user = key(writer, index);
+                    let put = |memtable: &Arc<Memtable>| {
+                        memtable.insert(KeyRef::new(&user, seq, Kind::Put), b"").is_ok()
+                    };
+                    assert!(memtables.iter().any(put));
+                }
+            });
+        }
+        // Each as soon as some more numbers have been handed out.
+        let seal = |(count, memtable): (u64, &Arc<Memtable>)| {
+            while next.load(Ordering::Relaxed) < count * WRITERS * ENTRIES / MEMTABLES as u64 {
+                std::hint::spin_loop();
+            }
+            memtable.seal(|| next.fetch_add(0, Ordering::AcqRel))
+        };
+        (1..).zip(&memtables[..MEMTABLES - 1]).map(seal).collect()
+    });
+    let mut start = 0;
+    for (memtable, end) in memtables.iter().zip(ends.into_iter().chain([WRITERS * ENTRIES])) {
+        let (mut cursor, mut seqs) = (memtable.cursor(), Vec::new());
+        cursor.seek_first().unwrap();
+        while cursor.valid() {
+            seqs.push(cursor.key().trailer.seq());
+            cursor.next().unwrap();
+        }
+        seqs.sort_unstable();
+        assert!(seqs.into_iter().eq(start..end), "{start}..{end}");
+        start = end;
+    }
 }

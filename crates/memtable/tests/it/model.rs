@@ -130,7 +130,7 @@ fn run(seed: u64) {
         let user = key(&mut random, shape, seq);
         let kind = if random.below(5) == 0 { Kind::Delete } else { Kind::Put };
         let value = vec![seq as u8; if kind == Kind::Put { random.below(80) as usize } else { 0 }];
-        memtable.insert(KeyRef::new(&user, seq, kind), &value);
+        memtable.insert(KeyRef::new(&user, seq, kind), &value).unwrap();
         model.insert(Sorted(KeyRef::new(&user, seq, kind).to_owned()), value);
         if seq.is_power_of_two() {
             check_reads(&memtable, &model, &mut random, shape, seq);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stratalog_base::budget::Budget;
 use stratalog_base::fs::{SimFs, SimRng};
 use stratalog_base::key::MAX_SEQ_NO;
 use stratalog_base::{Cursor, KeyRef};
@@ -10,7 +11,11 @@ use stratalog_sstable::{BlockCache, ReadUse, Table, key_hash};
 use crate::support::{Entries, open, options, random_entries, write};
 
 fn table(cache: &Arc<BlockCache>) -> (Entries, SimFs, Arc<Table>) {
-    let entries = random_entries(21, 1000, 2);
+    table_of(cache, 1000)
+}
+
+fn table_of(cache: &Arc<BlockCache>, keys: u64) -> (Entries, SimFs, Arc<Table>) {
+    let entries = random_entries(21, keys, 2);
     let (fs, _) = write(&entries, &options(512, 16));
     let table = open(&fs, cache).unwrap();
     (entries, fs, table)
@@ -115,4 +120,77 @@ fn two_threads_share_a_tiny_cache() {
         }
     });
     assert!(cache.used_bytes() <= cache.limit_bytes());
+}
+
+/// All blocks of `table`, one after another, as a compaction would not do it.
+fn scan(table: &Arc<Table>) {
+    walk(table, ReadUse::Lookup, || {});
+}
+
+#[test]
+fn a_scan_leaves_what_lookups_wanted_but_a_sixteenth() {
+    // Two tables, the larger of which is scanned beside lookups of the smaller one's blocks.
+    let cache = BlockCache::new(64_000);
+    let (entries, fs, hot) = table(&cache);
+    let lookups = || {
+        let before = fs.reads();
+        for (key, _) in entries.iter().step_by(40) {
+            hot.get(&key.user, key_hash(&key.user), MAX_SEQ_NO).unwrap();
+        }
+        fs.reads() - before
+    };
+    let wanted = lookups();
+    assert!(wanted > 20 && cache.used_bytes() < 50_000, "{wanted}, {}", cache.used_bytes());
+    let (_, _fs, large) = table_of(&cache, 20_000);
+    scan(&large);
+    scan(&large);
+    let read_again = lookups();
+    assert!(read_again <= wanted / 4, "{read_again} of {wanted} were pushed out");
+}
+
+#[test]
+fn a_small_range_that_is_scanned_again_stays_in_a_full_cache() {
+    let cache = BlockCache::new(400_000);
+    let (entries, fs, table) = table_of(&cache, 20_000);
+    let (key, _) = &entries[entries.len() / 2];
+    let scan_few = || {
+        let before = fs.reads();
+        let mut cursor = table.cursor(ReadUse::Lookup);
+        cursor.seek(key.as_ref()).unwrap();
+        (0..20).for_each(|_| cursor.next().unwrap());
+        fs.reads() - before
+    };
+    scan(&table);
+    assert!(scan_few() > 0);
+    assert_eq!(scan_few(), 0);
+}
+
+#[test]
+fn used_bytes_are_those_of_the_cached_blocks_whatever_was_done() {
+    // CACHE-1, CACHE-2: the limit holds after each step, and when the last table goes, nothing is left:
+    // what was taken off is what was added.
+    for seed in 0..20 {
+        let mut rng = SimRng::new(seed);
+        let budget = Arc::new(Budget::new(0));
+        let cache = BlockCache::charged(10_000 + rng.below(30_000) as usize, budget.clone());
+        let mut tables: Vec<_> = (0..3).map(|_| table(&cache)).collect();
+        for _ in 0..300 {
+            let at = rng.below(tables.len() as u64) as usize;
+            let (entries, _, table) = &tables[at];
+            let (key, value) = &entries[rng.below(entries.len() as u64) as usize];
+            match rng.below(10) {
+                0 => walk(table, ReadUse::Sweep, || {}),
+                1 => scan(table),
+                2 => tables[at] = self::table(&cache),
+                _ => {
+                    let found = table.get(&key.user, key_hash(&key.user), key.trailer.seq());
+                    assert_eq!(found.unwrap().unwrap().1, *value);
+                }
+            }
+            assert!(cache.used_bytes() <= cache.limit_bytes(), "seed {seed}");
+            assert_eq!(cache.used_bytes(), budget.used_bytes(), "seed {seed}");
+        }
+        tables.clear();
+        assert_eq!(cache.used_bytes(), 0, "seed {seed}");
+    }
 }

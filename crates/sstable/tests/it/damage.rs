@@ -4,18 +4,27 @@ use std::path::Path;
 
 use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
 use stratalog_base::key::MAX_SEQ_NO;
+use stratalog_base::range::RangeTombstone;
 use stratalog_base::{Cursor, Error, InternalKey, Result};
 use stratalog_sstable::{BlockCache, Compression, ReadUse, TableOptions, TableWriter, key_hash};
 
-use crate::support::{Entries, ID, PATH, open, options, random_entries, tiny, write};
+use crate::support::{
+    Entries, ID, PATH, open, options, random_entries, random_ranges, tiny, write, write_with,
+};
 
 /// Everything a reader can ask for, checked against `entries`.
 fn read_all(fs: &SimFs, entries: &Entries) -> Vec<Error> {
+    read_all_with(fs, entries, &[])
+}
+
+/// The same, and `ranges`.
+fn read_all_with(fs: &SimFs, entries: &Entries, ranges: &[RangeTombstone]) -> Vec<Error> {
     let cache = BlockCache::new(1 << 20);
     let table = match open(fs, &cache) {
         Ok(table) => table,
         Err(error) => return vec![error],
     };
+    assert!(table.ranges().tombstones().eq(ranges.iter().map(RangeTombstone::as_ref)));
     let mut errors = Vec::new();
     for (key, value) in entries {
         match table.get(&key.user, key_hash(&key.user), key.trailer.seq()) {
@@ -66,14 +75,18 @@ fn is_damage(error: &Error, fs: &SimFs) -> bool {
 
 #[test]
 fn a_flipped_bit_anywhere_is_found_or_harmless() {
-    for compression in [Compression::None, Compression::Lz4] {
+    let mut ranges = random_ranges(3, 3);
+    ranges.sort_by(|a, b| (&a.start, &a.end).cmp(&(&b.start, &b.end)));
+    let whole = options(64, 16);
+    let parted = TableOptions { partition_bytes: 1, ..whole };
+    let packed = TableOptions { compression: Compression::Lz4, ..parted };
+    for (options, ranges) in [(whole, &[][..]), (parted, &ranges), (packed, &ranges)] {
         let mut entries = tiny();
         entries[2].1 = vec![9; 300];
-        let options = TableOptions { compression, ..options(64, 16) };
-        let (fs, summary) = write(&entries, &options);
+        let (fs, summary) = write_with(&entries, ranges, &options);
         for bit in 0..summary.bytes * 8 {
             fs.flip_bit(PATH, bit);
-            let errors = read_all(&fs, &entries);
+            let errors = read_all_with(&fs, &entries, ranges);
             let in_magic = bit < 64;
             assert!(errors.is_empty() == in_magic, "bit {bit}: {errors:?}");
             for error in &errors {
@@ -83,7 +96,7 @@ fn a_flipped_bit_anywhere_is_found_or_harmless() {
             assert!(is_damage(&verified.unwrap_err(), &fs), "bit {bit}");
             fs.flip_bit(PATH, bit);
         }
-        assert!(read_all(&fs, &entries).is_empty());
+        assert!(read_all_with(&fs, &entries, ranges).is_empty());
     }
 }
 

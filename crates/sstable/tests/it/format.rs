@@ -1,13 +1,17 @@
 //! The bytes of a table, and which files are taken for one.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use stratalog_base::Error;
 use stratalog_base::fs::{Fs, SimFs};
+use stratalog_base::range::RangeTombstone;
 use stratalog_sstable::{BlockCache, Compression, Table, TableOptions};
 
-use crate::support::{PATH, open, options, random_entries, tiny, write};
+use crate::support::{
+    ID, PATH, every_options, open, options, random_entries, random_ranges, tiny, write, write_with,
+};
 
 fn cache() -> Arc<BlockCache> {
     BlockCache::new(1 << 20)
@@ -15,23 +19,29 @@ fn cache() -> Arc<BlockCache> {
 
 #[test]
 fn a_tiny_table_has_these_bytes() {
-    let (fs, summary) = write(&tiny(), &options(64, 16));
+    let ranges = [(&b"ada"[..], &b"b"[..], 5), (b"b", b"bob", 200)]
+        .map(|(start, end, seq)| RangeTombstone { start: start.into(), end: end.into(), seq });
+    let options = TableOptions { partition_bytes: 1, ..options(64, 16) };
+    let (fs, summary) = write_with(&tiny(), &ranges, &options);
     let bytes = fs.read_file(PATH);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let golden: String = include_str!("tiny.hex").split_whitespace().collect();
     assert_eq!(hex, golden);
-    assert_eq!(summary.checksum, 0xd000_7325_6301_0adf);
+    assert_eq!(summary.checksum, 0x31b8_94b2_f829_6b6d);
 }
 
 #[test]
 fn the_same_entries_and_options_give_the_same_bytes() {
-    let entries = random_entries(3, 500, 4);
-    let bytes = |options: &TableOptions| write(&entries, options).0.read_file(PATH);
-    for compression in [Compression::None, Compression::Lz4] {
-        let options = TableOptions { compression, ..options(1000, 8) };
-        assert_eq!(bytes(&options), bytes(&options));
+    let (entries, ranges) = (random_entries(3, 300, 4), random_ranges(3, 10));
+    let mut all = Vec::new();
+    for options in every_options() {
+        let bytes = || write_with(&entries, &ranges, &options).0.read_file(PATH);
+        let written = bytes();
+        assert!(written == bytes(), "{options:?}");
+        all.push(written);
     }
-    assert!(bytes(&TableOptions::default()).len() < bytes(&options(4096, 16)).len());
+    let different: HashSet<&Vec<u8>> = all.iter().collect();
+    assert!(different.len() * 10 > all.len() * 9, "{} of {}", different.len(), all.len());
 }
 
 #[test]
@@ -45,7 +55,11 @@ fn each_option_changes_what_it_says() {
     let (bytes, memory) = sizes(base);
     assert!(sizes(TableOptions { block_bytes: 8192, ..base }).1 < memory);
     assert!(sizes(TableOptions { restart_interval: 1, ..base }).0 > bytes);
-    assert!(sizes(TableOptions { filter_bits_per_key: 0, ..base }).1 < memory);
+    assert!(sizes(TableOptions { filter_bits_per_key: 0.0, ..base }).1 < memory);
+    let (with_prefixes, _) =
+        sizes(TableOptions { prefix_bytes: 1, filter_bits_per_key: 32.0, ..base });
+    assert!(with_prefixes > sizes(TableOptions { filter_bits_per_key: 32.0, ..base }).0);
+    assert!(sizes(TableOptions { partition_bytes: 512, ..base }).1 < memory / 2);
     assert!(sizes(TableOptions { compression: Compression::Lz4, ..base }).0 < bytes);
 }
 
@@ -79,12 +93,35 @@ fn a_newer_format_is_told_from_damage() {
     let (fs, _) = write(&tiny(), &options(64, 16));
     let mut bytes = fs.read_file(PATH);
     let footer = bytes.len() - 80;
-    bytes[footer + 64] = 2;
+    bytes[footer + 64] = 3;
     let checksum = crc32c::crc32c(&bytes[footer..footer + 68]).to_le_bytes();
     bytes[footer + 68..footer + 72].copy_from_slice(&checksum);
     fs.write_file(PATH, &bytes);
     let error = open(&fs, &cache()).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, Error::NewerFormat { found: 3, supported: 2, .. }), "{error}");
+}
+
+#[test]
+fn an_older_format_and_another_order_of_keys_are_refused_by_name() {
+    let (fs, _) = write(&tiny(), &options(64, 16));
+    let whole = fs.read_file(PATH);
+    let mut bytes = whole.clone();
+    let footer = bytes.len() - 80;
+    bytes[footer + 64] = 1;
+    let checksum = crc32c::crc32c(&bytes[footer..footer + 68]).to_le_bytes();
+    bytes[footer + 68..footer + 72].copy_from_slice(&checksum);
+    fs.write_file(PATH, &bytes);
+    let error = open(&fs, &cache()).unwrap_err().to_string();
+    assert!(error.contains("format version 1, which no release wrote"), "{error}");
+
+    let mut bytes = whole;
+    let name = bytes.windows(8).rposition(|bytes| bytes == b"bytewise").unwrap();
+    bytes[name..name + 8].copy_from_slice(b"backward");
+    stratalog_sstable::fuzz::heal(&mut bytes, ID);
+    fs.write_file(PATH, &bytes);
+    let error = open(&fs, &cache()).unwrap_err();
+    assert!(matches!(&error, Error::NotOurs { .. }), "{error}");
+    assert!(error.to_string().contains("backward"), "{error}");
 }
 
 #[test]

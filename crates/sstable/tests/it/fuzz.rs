@@ -1,5 +1,6 @@
 //! A slice of what the fuzz targets run: decoders meet any bytes without a panic.
 
+use stratalog_base::codec::{Decoder, put_varint};
 use stratalog_base::fs::SimRng;
 use stratalog_sstable::{Compression, TableOptions, fuzz};
 
@@ -25,68 +26,109 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut SimRng) {
     }
 }
 
-/// The parts of a table: contents of its only data block, filter, index, properties; its footer.
-fn parts(bytes: &[u8]) -> [Vec<u8>; 5] {
-    let footer = &bytes[bytes.len() - 80..];
-    let field = |i: usize| {
-        u64::from_le_bytes(*footer[8 * i..].first_chunk().expect("eight bytes")) as usize
-    };
-    let filter = field(0);
-    let index = filter + field(1);
-    let properties = index + field(2);
-    let part = |from: usize, to: usize| bytes[from..to - 6].to_vec();
-    [
-        part(8, filter),
-        part(filter, index),
-        part(index, properties),
-        part(properties, properties + field(3)),
-        footer[..64].to_vec(),
-    ]
+/// What lies where in the bytes of a table.
+struct Parts<'a> {
+    bytes: &'a [u8],
+    partitions: usize,
+    top: usize,
+    properties: usize,
 }
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let footer = &bytes[bytes.len() - 80..];
+        let word = |at: usize| u32::from_le_bytes(*footer[at..].first_chunk().unwrap()) as usize;
+        let partitions = word(0);
+        let top = partitions + word(8);
+        Parts { bytes, partitions, top, properties: top + word(24) }
+    }
+
+    /// Contents of the block at `range`, not compressed.
+    fn block(&self, range: std::ops::Range<usize>) -> Vec<u8> {
+        self.bytes[range.start..range.end - 6].to_vec()
+    }
+
+    /// The only data block.
+    fn data(&self) -> Vec<u8> {
+        self.block(8..self.partitions)
+    }
+
+    /// The top index behind the two numbers that its decoder is told.
+    fn top(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.partitions as u64 - 8);
+        put_varint(&mut out, (self.top - self.partitions) as u64);
+        [out, self.block(self.top..self.properties)].concat()
+    }
+
+    /// Filter and index of the only partition, the index behind the two numbers that it is told.
+    fn partition(&self) -> (Vec<u8>, Vec<u8>) {
+        let top = self.block(self.top..self.properties);
+        let mut top = Decoder::new(&top);
+        let [blocks, data_bytes, filter_bytes] = [(); 3].map(|()| top.varint().unwrap());
+        let index = self.partitions + filter_bytes as usize;
+        let mut out = Vec::new();
+        put_varint(&mut out, blocks);
+        put_varint(&mut out, data_bytes);
+        out.extend(self.block(index..self.top));
+        (self.block(self.partitions..index), out)
+    }
+
+    fn properties(&self) -> Vec<u8> {
+        self.block(self.properties..self.bytes.len() - 80)
+    }
+
+    fn footer(&self) -> Vec<u8> {
+        self.bytes[self.bytes.len() - 80..][..64].to_vec()
+    }
+}
+
+type Decode = fn(&[u8]) -> bool;
 
 #[test]
 fn mutated_blocks_never_panic() {
     let entries = random_entries(31, 40, 3);
+    let written = |options: &TableOptions| write(&entries, options).0.read_file(PATH);
     let (fs, summary) = write(&entries, &options(1 << 20, 4));
-    let mut seed = parts(&fs.read_file(PATH));
-    // An index of many blocks is more to chew on.
-    seed[2] = {
-        let bytes = write(&entries, &options(64, 4)).0.read_file(PATH);
-        parts(&bytes)[2].clone()
-    };
+    let (whole, split) = (fs.read_file(PATH), written(&options(64, 4)));
+    let parted = written(&TableOptions { partition_bytes: 1, ..options(64, 4) });
+    let packed = written(&TableOptions { compression: Compression::Lz4, ..options(1 << 20, 4) });
+    let small = write(&tiny(), &options(1 << 20, 16)).0.read_file(PATH);
+
     let mut encoded = Vec::new();
     summary.encode(&mut encoded);
-    let packed = TableOptions { compression: Compression::Lz4, ..options(1 << 20, 4) };
-    let bytes = write(&entries, &packed).0.read_file(PATH);
-    let framed = [&parts(&bytes)[0], &[1, 1, 0, 0, 0, 0][..]].concat();
+    let data = Parts::of(&whole).data();
+    let framed = [&Parts::of(&packed).data(), &[1, 1, 0, 0, 0, 0][..]].concat();
+    let (filter, index) = Parts::of(&split).partition();
+    let (top, properties) = (Parts::of(&parted).top(), Parts::of(&whole).properties());
+    let footer = Parts::of(&whole).footer();
 
-    assert_eq!(fuzz::block(&seed[0]), Ok(entries.len()));
-    assert!(fuzz::filter(&seed[1]).is_ok());
-    assert!(fuzz::index(&seed[2]).is_ok_and(|blocks| blocks > 20));
-    assert_eq!(fuzz::properties(&seed[3]), Ok(entries.len() as u64));
-    assert_eq!(fuzz::footer(&seed[4]), Ok(true));
+    assert_eq!(fuzz::block(&data), Ok(entries.len()));
+    assert!(fuzz::filter(&filter).is_ok());
+    assert!(fuzz::index(&index).is_ok_and(|blocks| blocks > 20));
+    assert!(fuzz::top(&top).is_ok_and(|partitions| partitions > 20));
+    assert_eq!(fuzz::properties(&properties), Ok(entries.len() as u64));
+    assert_eq!(fuzz::footer(&footer), Ok(true));
     assert_eq!(fuzz::summary(&encoded), Ok(summary));
-    assert_eq!(fuzz::frame(&framed), Ok(seed[0].len()));
+    assert_eq!(fuzz::frame(&framed), Ok(data.len()));
 
+    let seeds: [(Vec<u8>, Decode); 9] = [
+        (data, |bytes| fuzz::block(bytes).is_ok()),
+        (Parts::of(&small).data(), |bytes| fuzz::block(bytes).is_ok()),
+        (filter, |bytes| fuzz::filter(bytes).is_ok()),
+        (index, |bytes| fuzz::index(bytes).is_ok()),
+        (top, |bytes| fuzz::top(bytes).is_ok()),
+        (properties, |bytes| fuzz::properties(bytes).is_ok()),
+        (footer, |bytes| fuzz::footer(bytes).is_ok()),
+        (encoded, |bytes| fuzz::summary(bytes).is_ok()),
+        (framed, |bytes| fuzz::frame(bytes).is_ok()),
+    ];
     let mut rng = SimRng::new(32);
     for _ in 0..ROUNDS {
-        let mut mutant = |bytes: &[u8]| {
-            let mut bytes = bytes.to_vec();
+        for (seed, decode) in &seeds {
+            let mut bytes = seed.clone();
             mutate(&mut bytes, &mut rng);
-            bytes
-        };
-        let _ = fuzz::block(&mutant(&seed[0]));
-        let _ = fuzz::index(&mutant(&seed[2]));
-        let _ = fuzz::filter(&mutant(&seed[1]));
-        let _ = fuzz::properties(&mutant(&seed[3]));
-        let _ = fuzz::footer(&mutant(&seed[4]));
-        let _ = fuzz::summary(&mutant(&encoded));
-        let _ = fuzz::frame(&mutant(&framed));
-    }
-    let small = write(&tiny(), &options(1 << 20, 16)).0.read_file(PATH);
-    for _ in 0..ROUNDS {
-        let mut bytes = parts(&small)[0].clone();
-        mutate(&mut bytes, &mut rng);
-        let _ = fuzz::block(&bytes);
+            decode(&bytes);
+        }
     }
 }

@@ -2,8 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod cache;
+mod compress;
+mod cursor;
 mod damage;
+mod filter;
 mod format;
 mod fuzz;
+mod handles;
 mod model;
+mod ranges;
 mod support;
+mod value_file;

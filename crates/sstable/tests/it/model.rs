@@ -7,26 +7,9 @@ use stratalog_sstable::{
     BlockCache, Compression, ReadUse, Table, TableCursor, TableOptions, key_hash,
 };
 
-use crate::support::{Entries, open, options, random_entries, write};
-
-fn every_options() -> Vec<TableOptions> {
-    let mut all = Vec::new();
-    for block_bytes in [64, 200, 4096, 65_536] {
-        for restart_interval in [1, 2, 16] {
-            for filter_bits_per_key in [0, 10] {
-                for compression in [Compression::None, Compression::Lz4] {
-                    all.push(TableOptions {
-                        block_bytes,
-                        restart_interval,
-                        filter_bits_per_key,
-                        compression,
-                    });
-                }
-            }
-        }
-    }
-    all
-}
+use crate::support::{
+    Entries, every_options, open, options, random_entries, random_ranges, write, write_with,
+};
 
 fn here<'a>(cursor: &'a TableCursor) -> Option<(KeyRef<'a>, &'a [u8])> {
     cursor.valid().then(|| (cursor.key(), cursor.value()))
@@ -99,9 +82,11 @@ fn a_table_holds_what_was_written_whatever_the_options() {
     for (seed, options) in every_options().into_iter().enumerate() {
         println!("seed {seed}, {options:?}");
         let entries = random_entries(seed as u64, 400, 1 + 30 * (seed as u64 % 2));
-        let (fs, summary) = write(&entries, &options);
+        let ranges = random_ranges(seed as u64, seed as u64 % 20);
+        let (fs, summary) = write_with(&entries, &ranges, &options);
         let table = open(&fs, &BlockCache::new(1 << 20)).unwrap();
         assert_eq!(*table.summary(), summary);
+        assert_eq!(table.ranges().len() as u64, summary.range_tombstones);
         assert_eq!(summary.entries, entries.len() as u64);
         assert_eq!(summary.bytes, fs.read_file(crate::support::PATH).len() as u64);
         assert_eq!(table.verify().unwrap(), summary.entries);
@@ -140,6 +125,29 @@ fn get_finds_the_newest_version_at_every_sequence_number() {
             absent.push(b'!');
             assert_eq!(table.get(&absent, key_hash(&absent), MAX_SEQ_NO).unwrap(), None);
         }
+    }
+}
+
+#[test]
+fn a_get_reads_a_partition_and_a_block_and_no_more() {
+    // TOP-1, TOP-2
+    let entries = random_entries(77, 400, 3);
+    for (partition_bytes, most) in [(64 << 10, 1), (300, 2)] {
+        let (fs, _) = write(&entries, &TableOptions { partition_bytes, ..options(300, 16) });
+        let table = open(&fs, &BlockCache::new(0)).unwrap();
+        let mut absent = 0;
+        for (key, value) in &entries {
+            let before = fs.reads();
+            let found = table.get(&key.user, key_hash(&key.user), key.trailer.seq()).unwrap();
+            assert_eq!(found.unwrap().1, *value);
+            // Where newer versions fill the first block, the next is read as well.
+            assert!((most..=most * 2).contains(&(fs.reads() - before)));
+            let (before, user) = (fs.reads(), [&key.user[..], b"#"].concat());
+            assert_eq!(table.get(&user, key_hash(&user), MAX_SEQ_NO).unwrap(), None);
+            absent += fs.reads() - before;
+        }
+        let per_get = absent as f64 / entries.len() as f64;
+        assert!(per_get < most as f64 - 0.9, "{per_get} reads for an absent key");
     }
 }
 

@@ -4,8 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stratalog_base::fs::{Fs, SimFs, SimRng};
+use stratalog_base::range::RangeTombstone;
 use stratalog_base::{InternalKey, KeyRef, Kind, Result};
-use stratalog_sstable::{BlockCache, Compression, Table, TableOptions, TableSummary, TableWriter};
+use stratalog_sstable::{
+    BlockCache, Compression, FilterPolicy, Table, TableOptions, TableSummary, TableWriter,
+    ValueHandle,
+};
 
 pub const PATH: &str = "db/000007.sst";
 pub const ID: u64 = 7;
@@ -17,14 +21,60 @@ pub fn options(block_bytes: usize, restart_interval: usize) -> TableOptions {
     TableOptions { block_bytes, restart_interval, compression, ..TableOptions::default() }
 }
 
+#[cfg(not(feature = "zstd"))]
+const COMPRESSIONS: &[Compression] = &[Compression::None, Compression::Lz4];
+#[cfg(feature = "zstd")]
+const COMPRESSIONS: &[Compression] =
+    &[Compression::None, Compression::Lz4, Compression::Zstd { level: 1 }];
+/// Policies, bits for each key, bytes of prefixes.
+const FILTERS: [(FilterPolicy, f64, usize); 3] =
+    [(FilterPolicy::Bloom, 0.0, 0), (FilterPolicy::Bloom, 10.0, 2), (FilterPolicy::Ribbon, 7.5, 0)];
+
+/// The options crossed.
+pub fn every_options() -> Vec<TableOptions> {
+    let mut all = vec![TableOptions::default()];
+    for (block_bytes, partition_bytes) in
+        [(64, 1), (64, 300), (200, 1), (200, 64 << 10), (4096, 100), (4096, 2000), (65_536, 1)]
+    {
+        for restart_interval in [1, 2, 16] {
+            for (filter, filter_bits_per_key, prefix_bytes) in FILTERS {
+                for &compression in COMPRESSIONS {
+                    all.push(TableOptions {
+                        block_bytes,
+                        restart_interval,
+                        partition_bytes,
+                        filter,
+                        filter_bits_per_key,
+                        prefix_bytes,
+                        compression,
+                    });
+                }
+            }
+        }
+    }
+    all
+}
+
 /// Writes `entries` as table [`ID`] at [`PATH`] of a new file system.
 pub fn write(entries: &Entries, options: &TableOptions) -> (SimFs, TableSummary) {
+    write_with(entries, &[], options)
+}
+
+/// The same with range tombstones, half of them added before the entries.
+pub fn write_with(
+    entries: &Entries,
+    ranges: &[RangeTombstone],
+    options: &TableOptions,
+) -> (SimFs, TableSummary) {
     let fs = SimFs::new();
     fs.create_dir(Path::new("db")).unwrap();
     let mut writer = TableWriter::new(fs.create(Path::new(PATH)).unwrap(), ID, options);
+    let (before, behind) = ranges.split_at(ranges.len() / 2);
+    before.iter().for_each(|range| writer.add_range(&range.start, &range.end, range.seq));
     for (key, value) in entries {
         writer.add(key.as_ref(), value).unwrap();
     }
+    behind.iter().for_each(|range| writer.add_range(&range.start, &range.end, range.seq));
     assert!(!writer.is_empty());
     let summary = writer.finish().unwrap();
     fs.sync_dir(Path::new("db")).unwrap();
@@ -56,6 +106,13 @@ pub fn random_entries(seed: u64, count: u64, versions: u64) -> Entries {
             }
             let bits = 8 + rng.below(32);
             let seq = 1 + rng.below(1 << bits);
+            let separated = kind == Kind::Put && rng.chance(1, 6);
+            let kind = if separated { Kind::Separated } else { kind };
+            if separated {
+                let (file, offset) = (1 + rng.below(300), 8 + rng.below(1 << 30));
+                value.clear();
+                ValueHandle { file, index: 3, offset, bytes: 1000 }.encode(&mut value);
+            }
             entries.push((KeyRef::new(&user, seq, kind).to_owned(), value));
         }
     }
@@ -63,6 +120,25 @@ pub fn random_entries(seed: u64, count: u64, versions: u64) -> Entries {
     // One sequence number is one entry.
     entries.dedup_by(|a, b| a.0.user == b.0.user && a.0.trailer.seq() == b.0.trailer.seq());
     entries
+}
+
+/// `count` range tombstones whose bounds look like the keys of [`random_entries`], none empty.
+pub fn random_ranges(seed: u64, count: u64) -> Vec<RangeTombstone> {
+    let mut rng = SimRng::new(seed);
+    let mut ranges = Vec::new();
+    while (ranges.len() as u64) < count {
+        let mut bound = || -> Box<[u8]> {
+            let mut user: Vec<u8> = b"key/"[..rng.below(5) as usize].to_vec();
+            user.extend((0..rng.below(4)).map(|_| b"abc\0\xff"[rng.below(5) as usize]));
+            user.into()
+        };
+        let (start, end) = (bound(), bound());
+        if start < end {
+            let seq = 1 + rng.below(1 << 20);
+            ranges.push(RangeTombstone { start, end, seq });
+        }
+    }
+    ranges
 }
 
 /// Three keys with five versions among them.

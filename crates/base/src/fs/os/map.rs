@@ -3,6 +3,7 @@
 //! - MMAP-1: a mapping covers bytes that the file had when it was made. No call of this crate cuts a file
 //!   short, so every byte of the memory stays backed by the file.
 //! - MMAP-2: the memory is one mapping of its own, made by [`map`] and given back by its drop only.
+//! - MMAP-3: memory that is mapped to be read is never written, and given out as copies only.
 #![expect(unsafe_code, reason = "maps files; threads share the memory")]
 
 use std::fs::File;
@@ -19,7 +20,7 @@ use crate::fs::Mapping;
 const IN_PLACE: [u32; 3] = [0xEF53, 0x5846_5342, 0x0102_1994];
 
 #[derive(Debug)]
-struct Mapped {
+pub(super) struct Mapped {
     start: *mut u8,
     len: usize,
 }
@@ -61,4 +62,26 @@ pub(super) fn map(file: &File, len: usize) -> Result<Option<Box<dyn Mapping>>> {
     // SAFETY: the address is left to the system, so no memory in use is replaced.
     let start = unsafe { mmap(ptr::null_mut(), len, access, flags, file, 0) }?;
     Ok(Some(Box::new(Mapped { start: start.cast(), len })))
+}
+
+/// Maps all of `file`; `None` if it is empty or does not fit in the address space.
+pub(super) fn map_to_read(file: &File) -> Result<Option<Mapped>> {
+    let Ok(len) = usize::try_from(file.metadata()?.len()) else { return Ok(None) };
+    if len == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the address is left to the system, so no memory in use is replaced.
+    let start = unsafe { mmap(ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
+    Ok(Some(Mapped { start: start.cast(), len }))
+}
+
+impl Mapped {
+    /// Fills `buf` from `offset` on as far as the mapping reaches; returns how far.
+    pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> usize {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len);
+        let len = buf.len().min(self.len - offset);
+        // SAFETY: MMAP-2: the range lies in the mapping. MMAP-3: `buf` does not.
+        unsafe { ptr::copy_nonoverlapping(self.start.add(offset), buf.as_mut_ptr(), len) };
+        len
+    }
 }

@@ -1,0 +1,182 @@
+//! [`Values`]: the open value files of a tree, and reading what lies in them.
+//!
+//! A [`Tree`] holds the value files that its tables refer to (VALUES-1), so whoever holds a view (a read,
+//! an iterator, a merge) can resolve every handle that it meets there, also when later trees have let
+//! go of the file: it is removed when the last tree that has it goes, as tables are.
+//!
+//! # Invariants
+//! - SEPARATE-1: a value file is synced before its name is, and its name before a manifest edit names
+//!   it (STORE-3): an entry that survives finds its value.
+//! - SEPARATE-2: a view has every value file that a table of the view refers to. A handle that finds none
+//!   is damage, and never an absent key.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stratalog_base::sync::{AtomicBool, Ordering};
+use stratalog_base::{Error, Kind, Result, Slice, Trailer};
+use stratalog_compaction::Version;
+use stratalog_sstable::{BlockCache, Handles, ValueFile, ValueHandle, ValueSummary};
+
+use crate::file_name::DataFile;
+use crate::table_file::{TableFile, Trash};
+
+/// The tree's shape with open tables, and the value files that these refer to.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    /// Which tables stand where.
+    pub version: Version<Arc<TableFile>>,
+    /// What the handles in them lead to.
+    pub values: Values,
+}
+
+impl Deref for Tree {
+    type Target = Version<Arc<TableFile>>;
+
+    fn deref(&self) -> &Version<Arc<TableFile>> {
+        &self.version
+    }
+}
+
+/// The open value files of a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    /// Ascending by id.
+    files: Vec<Arc<OpenValues>>,
+    /// Where they are.
+    dir: PathBuf,
+}
+
+/// An open value file. Trees share it; when the last one that has it goes, and it has been marked
+/// obsolete, its file is due for removal.
+#[derive(Debug)]
+struct OpenValues {
+    file: ValueFile,
+    obsolete: AtomicBool,
+    trash: Arc<Trash>,
+}
+
+impl OpenValues {
+    fn id(&self) -> u64 {
+        self.file.summary().id
+    }
+
+    fn open(
+        handles: &Arc<Handles>,
+        dir: &Path,
+        summary: &ValueSummary,
+        cache: &Arc<BlockCache>,
+        trash: &Arc<Trash>,
+    ) -> Result<Arc<OpenValues>> {
+        let path = DataFile::Values(summary.id).path(dir);
+        let missing = "the manifest names this value file, but it is missing";
+        let file = handles.open(&path).map_err(|error| match error.is_not_found() {
+            true => Error::corrupt(&path, 0, missing),
+            false => error,
+        })?;
+        let file = ValueFile::open(file, summary.id, cache.clone())?;
+        if file.summary() != *summary {
+            let other = "the manifest tells of another value file by this name";
+            return Err(Error::corrupt(&path, 0, other));
+        }
+        Ok(Arc::new(OpenValues { file, obsolete: AtomicBool::new(false), trash: trash.clone() }))
+    }
+}
+
+impl Drop for OpenValues {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Relaxed) {
+            self.trash.add(std::iter::once(DataFile::Values(self.id())));
+        }
+    }
+}
+
+impl Values {
+    /// The value files of `version`. Those that `self` has open are shared.
+    ///
+    /// # Errors
+    /// Of opening; [`Error::Corrupt`] if a file is missing or another than the version says.
+    pub fn of(
+        &self,
+        version: &Version<Arc<TableFile>>,
+        handles: &Arc<Handles>,
+        dir: &Path,
+        cache: &Arc<BlockCache>,
+        trash: &Arc<Trash>,
+    ) -> Result<Values> {
+        let files = version.values().iter().map(|it| match self.find(it.summary.id) {
+            Some(known) => Ok(known.clone()),
+            None => OpenValues::open(handles, dir, &it.summary, cache, trash),
+        });
+        Ok(Values { files: files.collect::<Result<_>>()?, dir: dir.to_owned() })
+    }
+
+    /// The value of an entry of a table, for a point read: `stored`, or what it leads to; `None` for a
+    /// tombstone.
+    ///
+    /// # Errors
+    /// As [`Values::read`].
+    #[inline]
+    pub fn resolve(&self, trailer: Trailer, stored: Slice) -> Result<Option<Slice>> {
+        match trailer.kind() {
+            Kind::Put => Ok(Some(stored)),
+            Kind::Delete => Ok(None),
+            Kind::Separated => {
+                let handle = handle(&stored);
+                self.file(&handle)?.get(&handle).map(Some)
+            }
+        }
+    }
+
+    /// The value that a separated entry's stored handle leads to, for an iterator.
+    ///
+    /// # Errors
+    /// As [`Values::read`].
+    pub fn fetch(&self, stored: &[u8]) -> Result<Slice> {
+        let handle = handle(stored);
+        self.file(&handle)?.scan(&handle)
+    }
+
+    /// The value that `handle` leads to, past the cache.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], naming file and offset, if it is damaged or not there; of reading.
+    pub fn read(&self, handle: &ValueHandle) -> Result<Slice> {
+        self.file(handle)?.read(handle)
+    }
+
+    #[inline]
+    fn file(&self, handle: &ValueHandle) -> Result<&ValueFile> {
+        match self.find(handle.file) {
+            Some(open) => Ok(&open.file),
+            None => {
+                let path = DataFile::Values(handle.file).path(&self.dir);
+                let what = "a table refers to this value file, which its tree has not";
+                Err(Error::corrupt(&path, handle.offset, what)) // SEPARATE-2
+            }
+        }
+    }
+
+    /// Says of the files that `next` has no more that no manifest names them, durably.
+    pub fn mark_obsolete_but(&self, next: &Values) {
+        for gone in self.files.iter().filter(|it| next.find(it.id()).is_none()) {
+            gone.obsolete.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The files, ascending.
+    pub fn files(&self) -> impl Iterator<Item = &ValueFile> {
+        self.files.iter().map(|it| &it.file)
+    }
+
+    fn find(&self, id: u64) -> Option<&Arc<OpenValues>> {
+        self.files.binary_search_by_key(&id, |it| it.id()).ok().map(|index| &self.files[index])
+    }
+}
+
+/// The handle that a separated entry stores.
+#[inline]
+fn handle(stored: &[u8]) -> ValueHandle {
+    ValueHandle::decode(stored).expect("checked with its block")
+}

@@ -1,0 +1,211 @@
+//! Values that lie outside the tables: which, how their files come and go, and that no read can tell.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use stratalog::fs::{Fault, FaultKind, Fs, Op, SimFs, SimRng};
+use stratalog::{Db, Error, Options, Stats};
+
+use crate::common::{DIR, State, collect, tiny_and_steady};
+
+fn options(fs: &SimFs) -> Options {
+    tiny_and_steady(fs).separate_values_from(1000)
+}
+
+fn open(fs: &SimFs) -> Db {
+    options(fs).open(DIR).unwrap()
+}
+
+fn value(i: u32, round: u32, len: usize) -> Vec<u8> {
+    let mut value = vec![0; len];
+    SimRng::new(u64::from(i) << 32 | u64::from(round)).fill(&mut value);
+    value
+}
+
+/// Puts `count` keys, every second value large enough to be separated.
+fn fill(db: &Db, state: &mut State, count: u32, round: u32) {
+    for i in 0..count {
+        let value = value(i, round, if i.is_multiple_of(2) { 2000 } else { 100 });
+        db.put(i.to_be_bytes(), &value).unwrap();
+        state.insert(i.to_be_bytes().to_vec(), value);
+    }
+}
+
+fn value_files(fs: &SimFs) -> BTreeSet<String> {
+    let names = fs.list(Path::new(DIR)).unwrap();
+    names.into_iter().filter(|name| name.ends_with(".val")).collect()
+}
+
+#[test]
+fn values_from_the_threshold_on_are_kept_out_of_tables() {
+    let table_bytes = |stats: &Stats| stats.levels.iter().map(|level| level.bytes).sum::<u64>();
+    let filled = |threshold: usize| {
+        let fs = SimFs::new();
+        let db = tiny_and_steady(&fs).separate_values_from(threshold).open(DIR).unwrap();
+        let mut state = State::new();
+        fill(&db, &mut state, 40, 0);
+        db.flush().unwrap();
+        assert_eq!(collect(db.iter()).unwrap(), state);
+        db.stats()
+    };
+    let (all, none) = (filled(2001), filled(2000));
+    assert_eq!((all.value_files, all.value_bytes, all.value_bytes_written), (0, 0, 0));
+    assert!(table_bytes(&all) > 42_000);
+    assert!(table_bytes(&none) < 6_000 && none.value_bytes > 40_000, "{none:?}");
+    assert_eq!(none.value_bytes, none.value_bytes_written);
+    let refused = tiny_and_steady(&SimFs::new()).separate_values_from(31).open(DIR);
+    assert!(matches!(refused.map(drop), Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn garbage_is_collected_and_obsolete_value_files_are_removed() {
+    let fs = SimFs::new();
+    let db = open(&fs);
+    let mut state = State::new();
+    for round in 0..30 {
+        fill(&db, &mut state, 60, round);
+        db.delete(7u32.to_be_bytes()).unwrap();
+        state.remove(&7u32.to_be_bytes()[..]);
+        db.wait_idle().unwrap();
+        assert_eq!(collect(db.iter()).unwrap(), state, "round {round}");
+    }
+    let stats = db.stats();
+    // 30 values of 2000 bytes are live; tables of level 0 may hold older versions of each.
+    assert!(stats.value_bytes < 6 * 60_000, "{stats:?}");
+    assert_eq!(value_files(&fs).len(), stats.value_files);
+    assert!(stats.value_bytes_written > 10 * 60_000);
+    db.check().unwrap();
+    db.compact().unwrap();
+    let stats = db.stats();
+    assert_eq!(stats.value_garbage_bytes, 0, "a full compaction leaves none");
+    assert!((60_000..62_000).contains(&stats.value_bytes), "{stats:?}");
+    assert_eq!(value_files(&fs).len(), stats.value_files);
+    for i in 0..60u32 {
+        db.delete(i.to_be_bytes()).unwrap();
+    }
+    db.compact().unwrap();
+    assert_eq!(value_files(&fs), BTreeSet::new());
+    assert_eq!(db.check().unwrap().value_files, 0);
+}
+
+#[test]
+fn who_reads_an_older_view_keeps_its_value_files() {
+    let fs = SimFs::new();
+    let db = open(&fs);
+    let mut state = State::new();
+    fill(&db, &mut state, 60, 0);
+    db.compact().unwrap();
+    let before = value_files(&fs);
+    let (mut iter, snapshot, old) = (db.iter(), db.snapshot(), state.clone());
+    let first = iter.next().unwrap().unwrap();
+    fill(&db, &mut state, 60, 1);
+    drop(snapshot);
+    db.compact().unwrap();
+    assert!(value_files(&fs).is_superset(&before), "the iterator needs them");
+    let mut seen: State =
+        iter.by_ref().map(|e| e.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap()).collect();
+    seen.insert(first.0.to_vec(), first.1.to_vec());
+    assert_eq!(seen, old);
+    drop(iter);
+    db.compact().unwrap();
+    assert!(value_files(&fs).is_disjoint(&before));
+    assert_eq!(first.1, old[&first.0.to_vec()], "a value outlives its file");
+    assert_eq!(collect(db.iter()).unwrap(), state);
+}
+
+#[test]
+fn a_threshold_may_change_with_every_open() {
+    let fs = SimFs::new();
+    let mut state = State::new();
+    for (round, threshold) in [usize::MAX, 1000, 50, usize::MAX, 3000, 32].into_iter().enumerate() {
+        let db = tiny_and_steady(&fs).separate_values_from(threshold).open(DIR).unwrap();
+        assert_eq!(collect(db.iter()).unwrap(), state, "{threshold}");
+        fill(&db, &mut state, 30, round as u32);
+        if threshold == usize::MAX {
+            db.compact().unwrap();
+            assert_eq!(value_files(&fs), BTreeSet::new(), "back in tables");
+        }
+        for (key, value) in &state {
+            assert_eq!(db.get(key).unwrap().unwrap(), *value);
+        }
+        db.check().unwrap();
+        db.close().unwrap();
+    }
+}
+
+#[test]
+fn a_failed_read_of_a_value_is_told_and_ends_an_iterator() {
+    let fs = SimFs::new();
+    let db = open(&fs);
+    let mut state = State::new();
+    fill(&db, &mut state, 10, 0);
+    db.flush().unwrap();
+    let key = 4u32.to_be_bytes();
+    let fail = || {
+        fs.clear_faults();
+        fs.inject(Fault::new(Op::Read, FaultKind::Eio).path(".val").for_ever());
+    };
+    fail();
+    assert!(matches!(db.get(key), Err(Error::Io { .. })));
+    assert!(db.contains(key).unwrap(), "no value is read for it");
+    for backward in [false, true] {
+        fail();
+        let mut iter = db.range(key..);
+        let step = |iter: &mut stratalog::Iter| match backward {
+            false => iter.next(),
+            true => iter.nth_back(1),
+        };
+        assert!(matches!(step(&mut iter), Some(Err(Error::Io { .. }))));
+        fs.clear_faults();
+        assert!(iter.next().is_none() && iter.next_back().is_none());
+        let mut iter = db.range(key..);
+        fail();
+        let lent = match backward {
+            false => iter.advance().map(drop),
+            true => iter.advance_back().map(drop).and_then(|()| iter.advance_back().map(drop)),
+        };
+        assert!(matches!(lent, Err(Error::Io { .. })));
+        assert!(matches!(iter.advance(), Ok(None)));
+    }
+    fs.clear_faults();
+    assert_eq!(collect(db.iter()).unwrap(), state);
+}
+
+#[test]
+fn value_files_that_nothing_names_are_swept_and_their_numbers_not_given_out_again() {
+    let fs = SimFs::new();
+    drop(open(&fs));
+    fs.write_file(Path::new(DIR).join("000099.val"), b"left by a crash");
+    let db = open(&fs);
+    assert_eq!(db.recovery().orphans, ["000099.val"]);
+    assert_eq!(value_files(&fs), BTreeSet::new());
+    fill(&db, &mut State::new(), 10, 0);
+    db.flush().unwrap();
+    assert!(value_files(&fs).iter().all(|name| &**name > "000099.val"));
+}
+
+#[test]
+fn a_lost_or_older_value_file_is_named() {
+    let fs = SimFs::new();
+    let db = open(&fs);
+    fill(&db, &mut State::new(), 10, 0);
+    db.flush().unwrap();
+    db.close().unwrap();
+    let names = value_files(&fs);
+    let name = names.first().unwrap();
+    let path = Path::new(DIR).join(name);
+    let lost = fs.kill();
+    lost.remove(&path).unwrap();
+    let error = options(&lost).open(DIR).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { path: at, .. } if *at == path), "{error}");
+    // The same number, but of another store.
+    let other = SimFs::new();
+    let db = open(&other);
+    fill(&db, &mut State::new(), 12, 5);
+    db.flush().unwrap();
+    db.close().unwrap();
+    assert_eq!(value_files(&other), names);
+    fs.write_file(&path, &other.read_file(&path));
+    let error = options(&fs).open(DIR).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { path: at, .. } if *at == path), "{error}");
+}

@@ -1,0 +1,54 @@
+//! How a cursor reads: what for, and which entries.
+
+use std::sync::Arc;
+
+use stratalog_base::{InternalKey, KeyRef};
+
+/// What a cursor's reads are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadUse {
+    /// Someone may want the same entries again: blocks are cached. They are read one by one; from the
+    /// third one on that follows its neighbour, two at once, then four, up to 256 KiB.
+    Lookup,
+    /// Every entry once, as a compaction does: cached blocks are used, others are read 256 KiB at a
+    /// time and not cached, so that the sweep does not push out what lookups need.
+    Sweep,
+}
+
+/// Which entries a cursor shows: those that are not less than `lower` and less than `upper`.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// The lower bound, if there is one.
+    pub lower: Option<InternalKey>,
+    /// The upper bound, if there is one.
+    pub upper: Option<InternalKey>,
+}
+
+/// How a cursor reads.
+#[derive(Clone, Debug)]
+pub struct Reads {
+    /// What for.
+    pub purpose: ReadUse,
+    /// The entries to show; without, all. Blocks beyond are not read.
+    pub bounds: Option<Arc<Bounds>>,
+}
+
+impl From<ReadUse> for Reads {
+    fn from(purpose: ReadUse) -> Reads {
+        Reads { purpose, bounds: None }
+    }
+}
+
+impl Reads {
+    /// The lower bound.
+    #[inline]
+    pub(crate) fn lower(&self) -> Option<KeyRef<'_>> {
+        self.bounds.as_ref()?.lower.as_ref().map(InternalKey::as_ref)
+    }
+
+    /// The upper bound.
+    #[inline]
+    pub(crate) fn upper(&self) -> Option<KeyRef<'_>> {
+        self.bounds.as_ref()?.upper.as_ref().map(InternalKey::as_ref)
+    }
+}

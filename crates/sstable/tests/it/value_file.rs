@@ -1,0 +1,216 @@
+//! Value files: what goes in comes out, only where it was put, and damage is told.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stratalog_base::fs::{Fault, FaultKind, Fs, Op, SimFs, SimRng};
+use stratalog_base::{Error, Result, Slice};
+use stratalog_sstable::{
+    BlockCache, Compression, ValueFile, ValueHandle, ValueSummary, ValueWriter,
+};
+
+const PATH: &str = "db/000007.val";
+const ID: u64 = 7;
+
+fn write(values: &[Vec<u8>], compression: Compression) -> (SimFs, Vec<ValueHandle>, ValueSummary) {
+    let fs = SimFs::new();
+    fs.create_dir(Path::new("db")).unwrap();
+    let mut writer = ValueWriter::new(fs.create(Path::new(PATH)).unwrap(), ID, compression);
+    let handles: Vec<_> = values.iter().map(|value| writer.append(value).unwrap()).collect();
+    assert_eq!(handles.last().unwrap().end(), writer.bytes());
+    let summary = writer.finish().unwrap();
+    (fs, handles, summary)
+}
+
+fn open(fs: &SimFs) -> Result<ValueFile> {
+    ValueFile::open(fs.open(Path::new(PATH))?, ID, BlockCache::new(1 << 20))
+}
+
+fn random_values(count: u64) -> Vec<Vec<u8>> {
+    let mut rng = SimRng::new(count);
+    let value = |_| {
+        let mut value = vec![0; rng.below(3000) as usize];
+        let half = value.len() / 2;
+        rng.fill(&mut value[half..]);
+        value
+    };
+    (0..count).map(value).collect()
+}
+
+#[test]
+fn values_come_back_in_any_order_with_any_compression() {
+    for compression in [Compression::None, Compression::Lz4] {
+        let mut values = random_values(2000);
+        values.extend([vec![], vec![1], vec![7; 400_000]]);
+        let (fs, handles, summary) = write(&values, compression);
+        let file = open(&fs).unwrap();
+        assert_eq!(file.summary(), summary);
+        assert_eq!(summary.bytes, fs.read_file(PATH).len() as u64);
+        assert_eq!(summary.records, values.len() as u64);
+        assert_eq!(summary.record_bytes, handles.iter().map(|handle| handle.bytes).sum::<u64>());
+        assert_eq!(file.value_bytes(), values.iter().map(|value| value.len() as u64).sum::<u64>());
+        assert_eq!(file.handles().unwrap(), handles);
+        for (handle, value) in handles.iter().zip(&values).rev() {
+            assert_eq!(file.get(handle).unwrap(), *value);
+        }
+        let mut seen = Vec::new();
+        let mut all = |handle: &ValueHandle, value: &[u8]| {
+            seen.push((*handle, value.to_vec()));
+            Ok(())
+        };
+        assert_eq!(file.verify(&mut all).unwrap(), summary);
+        assert!(seen.into_iter().eq(handles.into_iter().zip(values)));
+    }
+}
+
+#[test]
+fn the_same_values_give_the_same_bytes_and_these() {
+    let bytes = |values: &[&[u8]]| {
+        let values: Vec<_> = values.iter().map(|value| value.to_vec()).collect();
+        write(&values, Compression::None).0.read_file(PATH)
+    };
+    let file = bytes(&[b"ab", b""]);
+    assert_eq!(file, bytes(&[b"ab", b""]));
+    let records = b"stratVALab\x10\0\x3d\xa7\x98\xc0\x10\0\x2f\xc2\xca\xd3";
+    assert_eq!(file[..records.len()], *records);
+    let index = b"\x08\x06\x11\0\xa0\x60\xef\xa9";
+    assert_eq!(file[records.len()..][..index.len()], *index);
+    assert_eq!(file.len(), records.len() + index.len() + 80, "VALUE-2");
+}
+
+#[test]
+fn a_handle_that_leads_elsewhere_is_damage() {
+    // VALUE-1
+    let (fs, handles, _) = write(&random_values(20), Compression::None);
+    let file = open(&fs).unwrap();
+    let last = handles[19];
+    for handle in [
+        ValueHandle { offset: last.offset + 1, bytes: last.bytes - 1, ..last },
+        ValueHandle { bytes: last.bytes + 1, ..last },
+        ValueHandle { bytes: last.bytes - 1, ..last },
+        ValueHandle { offset: u64::MAX - last.bytes, ..last },
+        ValueHandle { offset: last.end(), bytes: 20 + 80, ..last },
+    ] {
+        let error = file.get(&handle).unwrap_err();
+        let at = handle.offset;
+        let told = matches!(&error, Error::Corrupt { path, offset, .. }
+            if path == Path::new(PATH) && *offset == at);
+        assert!(told, "{handle:?}: {error}");
+    }
+    // The same records under another number.
+    let bytes = fs.read_file(PATH);
+    fs.write_file("db/000008.val", &bytes);
+    let other =
+        ValueFile::open(fs.open(Path::new("db/000008.val")).unwrap(), 8, BlockCache::new(0));
+    assert!(matches!(other, Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn any_flipped_byte_is_told_with_file_and_offset_or_changes_nothing() {
+    let values = vec![b"a large value".to_vec(), vec![7; 60], vec![]];
+    for compression in [Compression::None, Compression::Lz4] {
+        let (fs, handles, summary) = write(&values, compression);
+        for at in 0..summary.bytes {
+            for mask in [1, 0x80, 0xff] {
+                fs.corrupt(PATH, at, mask);
+                let mut told = 0;
+                let mut check = |outcome: Result<()>| match outcome {
+                    Ok(()) => {}
+                    Err(Error::Corrupt { path, offset, .. }) => {
+                        assert!(path == Path::new(PATH) && offset < summary.bytes);
+                        told += 1;
+                    }
+                    // Of the version, which its own checksum does not cover before it is read.
+                    Err(error) => panic!("byte {at}: {error}"),
+                };
+                match open(&fs) {
+                    Ok(file) => {
+                        for (handle, value) in handles.iter().zip(&values) {
+                            check(file.get(handle).map(|found| assert_eq!(found, *value)));
+                        }
+                        check(file.verify(|_, _| Ok(())).map(|_| panic!("byte {at} unnoticed")));
+                    }
+                    Err(error) => check(Err(error)),
+                }
+                assert!(told > 0);
+                fs.corrupt(PATH, at, mask);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_off_or_foreign_file_does_not_open() {
+    let (fs, _, summary) = write(&random_values(3), Compression::Lz4);
+    let bytes = fs.read_file(PATH);
+    for len in 0..summary.bytes as usize {
+        fs.write_file(PATH, &bytes[..len]);
+        assert!(matches!(open(&fs), Err(Error::Corrupt { .. })), "{len} bytes");
+    }
+    fs.write_file(PATH, &[0; 200]);
+    assert!(matches!(open(&fs), Err(Error::NotOurs { .. })));
+    let mut newer = bytes.clone();
+    let footer = newer.len() - 80;
+    newer[footer + 64] = 9;
+    let checksum = crc32c::crc32c(&newer[footer..footer + 68]);
+    newer[footer + 68..footer + 72].copy_from_slice(&checksum.to_le_bytes());
+    fs.write_file(PATH, &newer);
+    assert!(matches!(open(&fs), Err(Error::NewerFormat { found: 9, supported: 1, .. })));
+}
+
+#[test]
+fn a_failed_read_is_its_callers_alone() {
+    let values = random_values(10);
+    let (fs, handles, _) = write(&values, Compression::None);
+    let file = open(&fs).unwrap();
+    fs.inject(Fault::new(Op::Read, FaultKind::Eio));
+    assert!(matches!(file.get(&handles[3]), Err(Error::Io { .. })));
+    fs.clear_faults();
+    assert_eq!(file.get(&handles[3]).unwrap(), values[3]);
+}
+
+#[test]
+fn values_are_cached_by_their_number_and_told_by_their_place() {
+    let values = random_values(20);
+    let (fs, handles, _) = write(&values, Compression::None);
+    let cache = BlockCache::new(1 << 20);
+    let open = |cache: &Arc<BlockCache>| {
+        ValueFile::open(fs.open(Path::new(PATH)).unwrap(), ID, cache.clone()).unwrap()
+    };
+    let file = open(&cache);
+    let reads = |read: &dyn Fn() -> Result<Slice>| {
+        let before = fs.reads();
+        (read().unwrap(), fs.reads() - before)
+    };
+    for (handle, value) in handles.iter().zip(&values) {
+        assert_eq!(reads(&|| file.get(handle)), (Slice::copy(value), 1));
+        assert_eq!(reads(&|| file.get(handle)), (Slice::copy(value), 0));
+        assert_eq!(reads(&|| file.scan(handle)), (Slice::copy(value), 0));
+        assert_eq!(reads(&|| file.read(handle)), (Slice::copy(value), 1));
+    }
+    assert!(cache.used_bytes() > values.iter().map(Vec::len).sum());
+    let swapped = ValueHandle { index: 4, ..handles[3] };
+    assert_eq!(file.get(&swapped).unwrap(), values[3], "never another's value");
+    assert_eq!(file.get(&handles[4]).unwrap(), values[4]);
+    let beyond = ValueHandle { index: 20, ..handles[3] };
+    assert!(matches!(file.get(&beyond), Err(Error::Corrupt { .. })));
+    let kept = file.get(&handles[3]).unwrap();
+    drop(file);
+    assert_eq!((cache.used_bytes(), kept), (0, Slice::copy(&values[3])));
+    let small = open(&BlockCache::new(4000));
+    for _ in 0..3 {
+        for (handle, value) in handles.iter().zip(&values) {
+            assert_eq!(small.get(handle).unwrap(), *value);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_fails_the_writer() {
+    let fs = SimFs::new();
+    let file = fs.create(Path::new("7.val")).unwrap();
+    let mut writer = ValueWriter::new(file, 7, Compression::None);
+    fs.inject(Fault::new(Op::Write, FaultKind::NoSpace));
+    writer.append(b"buffered").unwrap();
+    assert!(matches!(writer.append(&vec![0; 2 << 20]), Err(Error::NoSpace { .. })));
+}
