@@ -8,7 +8,7 @@
 //! | offset | bytes | field | meaning |
 //! |---:|---:|---|---|
 //! | 0 | 8 | magic | `STRATMAN` |
-//! | 8 | 4 | version | 1 |
+//! | 8 | 4 | version | 2 (1 knew no value files and was never released) |
 //! | 12 | 8 | store id | random; seeds the checksums here and names the log |
 //! | 20 | 4 | checksum | CRC-32C of the 20 bytes before |
 //!
@@ -36,7 +36,7 @@ use stratalog_compaction::{Numbers, VersionEdit};
 use crate::file_name::{DataFile, MANIFEST, MANIFEST_TMP};
 
 const MAGIC: &[u8; 8] = b"STRATMAN";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 24;
 const RECORD_HEADER_BYTES: usize = 8;
 /// A manifest longer than this, and than twice what it began with, is replaced at the next edit.
@@ -217,6 +217,10 @@ fn decode_header(bytes: &[u8], path: &Path) -> Result<u64> {
     }
     if number(field(20, 24)) as u32 != crc32c::crc32c(field(0, 20)) {
         return Err(Error::corrupt(path, 0, "the header does not match its checksum"));
+    }
+    if found < VERSION {
+        let what = format!("format version {found} was never released and is not read");
+        return Err(Error::corrupt(path, 8, what));
     }
     Ok(number(field(12, 20)))
 }
