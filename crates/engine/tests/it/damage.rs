@@ -205,12 +205,19 @@ fn an_older_manifest_is_refused() {
 }
 
 #[test]
-fn a_newer_format_is_named_as_such() {
+fn a_newer_format_is_named_as_such_and_an_older_one_too() {
     let (whole, _) = store(true);
     let manifest = Path::new(DIR).join("MANIFEST");
     let mut bytes = whole.read_file(&manifest);
-    bytes[8] = 9;
-    whole.write_file(&manifest, &bytes);
-    let error = open(&whole).map(drop).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 9, supported: 1, .. }), "{error}");
+    let mut error_of = |version| {
+        bytes[8] = version;
+        let checksum = crc32c::crc32c(&bytes[..20]);
+        bytes[20..24].copy_from_slice(&checksum.to_le_bytes());
+        whole.write_file(&manifest, &bytes);
+        open(&whole).map(drop).unwrap_err()
+    };
+    let newer = error_of(9);
+    assert!(matches!(newer, Error::NewerFormat { found: 9, supported: 2, .. }), "{newer}");
+    let older = error_of(1).to_string();
+    assert!(older.contains("format version 1 was never released"), "{older}");
 }
