@@ -13,7 +13,8 @@ use stratalog_base::fs::{Fs, SimFs};
 use stratalog_base::key::MAX_SEQ_NO;
 use stratalog_base::{Cursor, KeyRef, Kind, Result};
 use stratalog_sstable::{
-    BlockCache, Compression, ReadUse, Table, TableOptions, TableWriter, fuzz, key_hash,
+    BlockCache, Compression, FilterPolicy, ReadUse, Table, TableOptions, TableWriter, fuzz,
+    key_hash,
 };
 
 const PATH: &str = "7.sst";
@@ -34,6 +35,8 @@ struct Content<'a> {
     partition_bytes: u8,
     filter_bits: u8,
     lz4: bool,
+    ribbon: bool,
+    prefix_bytes: u8,
 }
 
 impl Content<'_> {
@@ -42,7 +45,9 @@ impl Content<'_> {
             block_bytes: 1 + usize::from(self.block_bytes),
             restart_interval: 1 + usize::from(self.restart_interval % 8),
             partition_bytes: 1 + usize::from(self.partition_bytes),
-            filter_bits_per_key: usize::from(self.filter_bits % 12),
+            filter_bits_per_key: f64::from(self.filter_bits % 12),
+            filter: if self.ribbon { FilterPolicy::Ribbon } else { FilterPolicy::Bloom },
+            prefix_bytes: usize::from(self.prefix_bytes % 5),
             compression: if self.lz4 { Compression::Lz4 } else { Compression::None },
         }
     }

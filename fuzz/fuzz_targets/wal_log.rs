@@ -13,8 +13,7 @@ use stratalog_wal::inspect::inspect;
 use stratalog_wal::repair::salvage_into;
 use stratalog_wal::{Backend, Durability, Log, LogOptions, RecoveryMode, Wal, recover};
 
-const NAMES: [&str; 5] =
-    ["000001.wal", "000002.wal", "000003.wal", "ring.wal", "000009.wal"];
+const NAMES: [&str; 5] = ["000001.wal", "000002.wal", "000003.wal", "ring.wal", "000009.wal"];
 const MODES: [RecoveryMode; 4] = [
     RecoveryMode::TornTail,
     RecoveryMode::Strict,
