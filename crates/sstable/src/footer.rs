@@ -38,16 +38,17 @@
 use std::ops::Range;
 
 use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64};
-use stratalog_base::fs::{File, read_exact_at};
+use stratalog_base::fs::File;
 use stratalog_base::{Error, Result};
+
+use crate::ends::{Ends, FOOTER_BYTES};
 
 /// At both ends of every table.
 pub(crate) const MAGIC: [u8; 8] = *b"stratSST";
 /// The format version that this release writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 2;
-pub(crate) const FOOTER_BYTES: usize = 80;
-const VERSION_AT: usize = 64;
-const CHECKSUM_AT: usize = 68;
+/// TABLE-1
+const ENDS: Ends = Ends { magic: MAGIC, version: VERSION, name: "a table" };
 const FLAG_ZSTD: u32 = 1;
 
 /// Where the parts of a table lie, and its digest.
@@ -96,13 +97,10 @@ impl Footer {
         put_u64(&mut out, self.digest);
         put_u64(&mut out, self.table);
         let flags = if self.zstd { FLAG_ZSTD } else { 0 };
-        for number in [0, 0, flags, 0, VERSION] {
+        for number in [0, 0, flags, 0] {
             put_u32(&mut out, number);
         }
-        let checksum = crc32c::crc32c(&out);
-        put_u32(&mut out, checksum);
-        out.extend_from_slice(&MAGIC);
-        debug_assert_eq!(out.len(), FOOTER_BYTES);
+        ENDS.close(&mut out);
         out
     }
 
@@ -143,10 +141,7 @@ impl Footer {
     /// fuzzing what lies behind them.
     pub(crate) fn correct(footer: &mut [u8], table: u64) {
         footer[40..48].copy_from_slice(&table.to_le_bytes());
-        footer[VERSION_AT..CHECKSUM_AT].copy_from_slice(&VERSION.to_le_bytes());
-        let checksum = crc32c::crc32c(&footer[..CHECKSUM_AT]).to_le_bytes();
-        footer[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum);
-        footer[CHECKSUM_AT + 4..].copy_from_slice(&MAGIC);
+        ENDS.correct(footer);
     }
 
     /// Where the parts lie; `None` if they overflow.
@@ -168,37 +163,9 @@ impl Footer {
 
     /// Reads the footer of `file`, which should hold the table numbered `table`.
     pub(crate) fn read(file: &dyn File, table: u64) -> Result<Footer> {
-        let len = file.len()?;
+        let (fields, start) = ENDS.read(file)?;
         let corrupt = |at, what: String| Error::corrupt(file.path(), at, what);
-        let Some(start) = len.checked_sub(FOOTER_BYTES as u64) else {
-            return Err(corrupt(0, format!("{len} bytes are too few for a table")));
-        };
-        let mut bytes = [0; FOOTER_BYTES];
-        read_exact_at(file, &mut bytes, start)?;
-        let (fields, rest) = bytes.split_at(CHECKSUM_AT);
-        let intact = rest[..4] == crc32c::crc32c(fields).to_le_bytes();
-        if rest[4..] != MAGIC && !intact {
-            let mut magic = [0; MAGIC.len()];
-            read_exact_at(file, &mut magic, 0)?;
-            if magic != MAGIC {
-                let why = "a table starts and ends with its magic number".to_owned();
-                return Err(Error::NotOurs { path: file.path().to_owned(), why });
-            }
-        }
-        if rest[4..] != MAGIC || !intact {
-            return Err(corrupt(start, "footer damaged, or cut off".to_owned()));
-        }
-        let (fields, version) = fields.split_last_chunk::<4>().expect("the footer is longer");
-        let version = u32::from_le_bytes(*version); // TABLE-1
-        if version > VERSION {
-            let path = file.path().to_owned();
-            return Err(Error::NewerFormat { path, found: version, supported: VERSION });
-        }
-        if version < VERSION {
-            let what = format!("format version {version}, which no release wrote");
-            return Err(corrupt(start + 64, what));
-        }
-        let footer = Footer::decode(fields).map_err(|e| e.at(file.path(), start))?;
+        let footer = Footer::decode(&fields).map_err(|e| e.at(file.path(), start))?;
         if footer.table != table {
             let what = format!("this is table {}, not {table}", footer.table);
             return Err(corrupt(start + 40, what));

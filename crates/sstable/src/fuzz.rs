@@ -9,8 +9,9 @@ use stratalog_base::{KeyRef, Trailer};
 
 use crate::block::Block;
 use crate::compress::Unpacker;
+use crate::ends::FOOTER_BYTES;
 use crate::filter::Filter;
-use crate::footer::{FOOTER_BYTES, Footer, MAGIC};
+use crate::footer::{Footer, MAGIC};
 use crate::frame::{self, BlockKind, Place};
 use crate::index::Index;
 use crate::properties::Properties;

@@ -7,7 +7,8 @@ use stratalog_base::fs::{File, read_exact_at};
 use stratalog_base::{Error, KeyRef, Result, SeqNo};
 
 use crate::block::Block;
-use crate::footer::{self, FOOTER_BYTES};
+use crate::ends::FOOTER_BYTES;
+use crate::footer;
 use crate::frame::{self, BlockKind, Place};
 use crate::table::Table;
 use crate::value_file;

@@ -39,6 +39,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options.rs` | what a table is built with |
+//! | `ends.rs` | magic numbers, format version and footer checksum, for tables and value files alike |
 //! | `footer.rs` | the layout of the file, its footer |
 //! | `frame.rs` | the frame of every block: kind, checksum |
 //! | `compress.rs`, `compress/` | LZ4 and Zstd; dictionaries |
@@ -51,6 +52,7 @@
 //! | `top.rs` | the top index: how a table is cut into partitions |
 //! | `ranges.rs` | the range-tombstone block |
 //! | `properties.rs`, `summary.rs` | counts and bounds; the summary that manifests keep |
+//! | `out.rs` | blocks behind one write buffer |
 //! | `writer.rs` | [`TableWriter`] |
 //! | `shared.rs` | a decoded block in one allocation, with a count of handles |
 //! | `slab.rs` | memory for decoded blocks, in huge pages |
@@ -70,6 +72,7 @@ mod block;
 mod cache;
 mod compress;
 mod cursor;
+mod ends;
 mod filter;
 mod footer;
 mod frame;
@@ -81,6 +84,7 @@ mod index;
 pub mod inspect;
 mod meta;
 mod options;
+mod out;
 mod partition;
 mod pin;
 mod properties;

@@ -10,8 +10,9 @@ use stratalog_base::{Error, Result};
 
 use crate::block::Block;
 use crate::compress::{HAS_ZSTD, Unpacker};
+use crate::ends::FOOTER_BYTES;
 use crate::filter::Filter;
-use crate::footer::{FOOTER_BYTES, Footer, Parts};
+use crate::footer::{Footer, Parts};
 use crate::frame::{self, BlockKind, Place};
 use crate::index::Index;
 use crate::partition::Partition;

@@ -57,18 +57,19 @@ pub use summary::ValueSummary;
 pub use writer::ValueWriter;
 
 use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64};
-use stratalog_base::fs::{File, read_exact_at};
+use stratalog_base::fs::File;
 use stratalog_base::key::MAX_VALUE_BYTES;
 use stratalog_base::{Error, Result};
 
+use crate::ends::{Ends, FOOTER_BYTES};
 use crate::frame::FRAME_BYTES;
 
 /// At both ends of every value file.
 pub(crate) const MAGIC: [u8; 8] = *b"stratVAL";
 /// The format version that this release writes, and the newest that it reads.
 const VERSION: u32 = 1;
-const FOOTER_BYTES: usize = 80;
-const CHECKSUM_AT: usize = 68;
+/// VALUE-3
+const ENDS: Ends = Ends { magic: MAGIC, version: VERSION, name: "a value file" };
 /// The longest record: a value that did not compress, in its frame.
 const MAX_RECORD_BYTES: usize = MAX_VALUE_BYTES + FRAME_BYTES;
 
@@ -96,13 +97,10 @@ impl Footer {
         ] {
             put_u64(&mut out, number);
         }
-        for number in [0, 0, 0, 0, VERSION] {
+        for number in [0; 4] {
             put_u32(&mut out, number);
         }
-        let checksum = crc32c::crc32c(&out);
-        put_u32(&mut out, checksum);
-        out.extend_from_slice(&MAGIC);
-        debug_assert_eq!(out.len(), FOOTER_BYTES);
+        ENDS.close(&mut out);
         out
     }
 
@@ -133,36 +131,9 @@ impl Footer {
 
     /// Reads the footer of `file`, which should hold the value file numbered `id`.
     fn read(file: &dyn File, id: u64) -> Result<Footer> {
-        let len = file.len()?;
+        let (fields, start) = ENDS.read(file)?;
         let corrupt = |at, what: String| Error::corrupt(file.path(), at, what);
-        let Some(start) = len.checked_sub(FOOTER_BYTES as u64) else {
-            return Err(corrupt(0, format!("{len} bytes are too few for a value file")));
-        };
-        let mut bytes = [0; FOOTER_BYTES];
-        read_exact_at(file, &mut bytes, start)?;
-        let (fields, rest) = bytes.split_at(CHECKSUM_AT);
-        let intact = rest[..4] == crc32c::crc32c(fields).to_le_bytes();
-        if rest[4..] != MAGIC && !intact {
-            let mut magic = [0; MAGIC.len()];
-            read_exact_at(file, &mut magic, 0)?;
-            if magic != MAGIC {
-                let why = "a value file starts and ends with its magic number".to_owned();
-                return Err(Error::NotOurs { path: file.path().to_owned(), why });
-            }
-        }
-        if rest[4..] != MAGIC || !intact {
-            return Err(corrupt(start, "footer damaged, or cut off".to_owned()));
-        }
-        let (fields, version) = fields.split_last_chunk::<4>().expect("the footer is longer");
-        let version = u32::from_le_bytes(*version); // VALUE-3
-        if version > VERSION {
-            let path = file.path().to_owned();
-            return Err(Error::NewerFormat { path, found: version, supported: VERSION });
-        }
-        if version < VERSION {
-            return Err(corrupt(start + 64, format!("there was no format version {version}")));
-        }
-        let footer = Footer::decode(fields).map_err(|e| e.at(file.path(), start))?;
+        let footer = Footer::decode(&fields).map_err(|e| e.at(file.path(), start))?;
         if footer.file != id {
             let what = format!("this is value file {}, not {id}", footer.file);
             return Err(corrupt(start + 40, what));

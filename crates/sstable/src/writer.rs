@@ -11,18 +11,16 @@ use stratalog_base::{Error, InternalKey, KeyRef, Kind, Result, SeqNo, Trailer};
 use crate::block::BlockBuilder;
 use crate::compress::Packer;
 use crate::filter::FilterBuilder;
-use crate::footer::{Footer, MAGIC, digest};
-use crate::frame::{BlockKind, Place, seal};
+use crate::footer::{Footer, MAGIC};
+use crate::frame::BlockKind;
 use crate::index::IndexBuilder;
 use crate::options::{Compression, TableOptions};
+use crate::out::Out;
 use crate::properties::Properties;
 use crate::ranges;
 use crate::separators::Separator;
 use crate::summary::TableSummary;
 use crate::top::{self, Stretch};
-
-/// Blocks are gathered to this size before they are written.
-const WRITE_BYTES: usize = 1 << 20;
 
 /// Writes one table. The same entries and options give the same bytes.
 ///
@@ -71,7 +69,7 @@ impl TableWriter {
     pub fn new(file: Arc<dyn File>, id: u64, options: &TableOptions) -> TableWriter {
         options.validate().expect("options were validated");
         TableWriter {
-            out: Out { file, id, buffer: MAGIC.to_vec(), written: 0, digest: id },
+            out: Out::new(file, id, &MAGIC),
             options: *options,
             block: BlockBuilder::new(options.restart_interval),
             contents: Vec::new(),
@@ -200,14 +198,12 @@ impl TableWriter {
             dictionary_bytes: short(dictionary_offset, top_offset)?,
             top_bytes: short(top_offset, properties_offset)?,
             properties_bytes: short(properties_offset, self.out.offset())?,
-            digest: self.out.digest,
-            table: self.out.id,
+            digest: self.out.digest(),
+            table: self.out.id(),
             zstd: matches!(self.options.compression, Compression::Zstd { .. }),
         };
-        self.out.buffer.extend_from_slice(&footer.encode());
-        self.out.write()?;
-        self.out.file.sync()?;
-        Ok(properties.summary(self.out.id, self.out.offset(), footer.digest))
+        self.out.finish(&footer.encode())?;
+        Ok(properties.summary(self.out.id(), self.out.offset(), footer.digest))
     }
 
     /// Writes the range tombstones, if there are any. Returns the properties of the whole table.
@@ -282,41 +278,5 @@ impl TableWriter {
             top::encode(&mut top, &stretch, &partition.separator);
         }
         Ok(top)
-    }
-}
-
-/// The file behind its write buffer.
-#[derive(Debug)]
-struct Out {
-    file: Arc<dyn File>,
-    id: u64,
-    buffer: Vec<u8>,
-    /// Bytes in the file; the buffer follows.
-    written: u64,
-    digest: u64,
-}
-
-impl Out {
-    fn offset(&self) -> u64 {
-        self.written + self.buffer.len() as u64
-    }
-
-    fn block(
-        &mut self,
-        kind: BlockKind,
-        contents: &[u8],
-        packer: Option<&mut Packer>,
-    ) -> Result<()> {
-        let place = Place { table: self.id, kind, offset: self.offset() };
-        let checksum = seal(&mut self.buffer, contents, packer, place);
-        self.digest = digest(self.digest, checksum);
-        if self.buffer.len() < WRITE_BYTES { Ok(()) } else { self.write() }
-    }
-
-    fn write(&mut self) -> Result<()> {
-        self.file.write_at(&self.buffer, self.written)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
     }
 }

@@ -9,23 +9,17 @@ use stratalog_base::key::MAX_VALUE_BYTES;
 
 use super::{Footer, MAGIC, ValueHandle, ValueSummary};
 use crate::compress::Packer;
-use crate::footer::digest;
-use crate::frame::{BlockKind, Place, seal};
+use crate::frame::BlockKind;
 use crate::options::Compression;
-
-/// Records are gathered to this size before they are written.
-const WRITE_BYTES: usize = 1 << 20;
+use crate::out::Out;
 
 /// Writes one value file. The same values and compression give the same bytes.
 ///
 /// After an error, drop the writer and remove the file: a value file without its footer does not open.
 #[derive(Debug)]
 pub struct ValueWriter {
-    file: Arc<dyn File>,
+    out: Out,
     packer: Packer,
-    buffer: Vec<u8>,
-    /// Bytes in the file; the buffer follows.
-    written: u64,
     /// The contents of the index block so far.
     index: Vec<u8>,
     /// What the footer will say; complete but for the parts behind the records.
@@ -43,10 +37,8 @@ impl ValueWriter {
             Compression::Lz4 | Compression::Zstd { .. } => Packer::Lz4,
         };
         ValueWriter {
-            file,
+            out: Out::new(file, id, &MAGIC),
             packer,
-            buffer: MAGIC.to_vec(),
-            written: 0,
             index: Vec::new(),
             footer: Footer {
                 records_end,
@@ -70,7 +62,7 @@ impl ValueWriter {
         assert!(value.len() <= MAX_VALUE_BYTES);
         let (file, index, offset) =
             (self.footer.file, self.footer.records, self.footer.records_end);
-        self.seal(BlockKind::Value, value)?;
+        self.out.block(BlockKind::Value, value, Some(&mut self.packer))?;
         self.footer.records += 1;
         self.footer.records_end = self.bytes();
         self.footer.value_bytes += value.len() as u64;
@@ -82,7 +74,7 @@ impl ValueWriter {
     /// The bytes that the file would have now, without index and footer.
     #[inline]
     pub fn bytes(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.out.offset()
     }
 
     /// Writes what is left and syncs the file. When it returns the *bytes* survive a power cut; the
@@ -95,26 +87,10 @@ impl ValueWriter {
     /// If no value was appended.
     pub fn finish(mut self) -> Result<ValueSummary> {
         assert!(self.footer.records > 0, "a value file has values");
-        let index = std::mem::take(&mut self.index);
-        self.seal(BlockKind::ValueIndex, &index)?;
+        self.out.block(BlockKind::ValueIndex, &self.index, Some(&mut self.packer))?;
         self.footer.index_bytes = self.bytes() - self.footer.records_end;
-        self.buffer.extend_from_slice(&self.footer.encode());
-        self.write()?;
-        self.file.sync()?;
+        self.footer.digest = self.out.digest();
+        self.out.finish(&self.footer.encode())?;
         Ok(self.footer.summary())
-    }
-
-    fn seal(&mut self, kind: BlockKind, contents: &[u8]) -> Result<()> {
-        let place = Place { table: self.footer.file, kind, offset: self.bytes() };
-        let checksum = seal(&mut self.buffer, contents, Some(&mut self.packer), place);
-        self.footer.digest = digest(self.footer.digest, checksum);
-        if self.buffer.len() < WRITE_BYTES { Ok(()) } else { self.write() }
-    }
-
-    fn write(&mut self) -> Result<()> {
-        self.file.write_at(&self.buffer, self.written)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
     }
 }
