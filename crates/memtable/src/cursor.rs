@@ -7,6 +7,9 @@ use stratalog_base::{Cursor, KeyRef, Result, Slice};
 use crate::memtable::Memtable;
 use crate::search::Page;
 
+/// Walks longer than this read the page behind theirs ahead; shorter ones would not come to it.
+const READ_AHEAD_AFTER_PAGES: usize = if cfg!(loom) { 0 } else { 2 };
+
 /// A cursor over a [`Memtable`], which it keeps alive. No operation fails.
 ///
 /// It sees every entry whose insert had returned before the last seek, in order and once. Of entries
@@ -17,11 +20,15 @@ pub struct MemtableCursor {
     page: Page,
     /// Index in the page; its length if not valid.
     at: usize,
+    /// The page behind, if it has been read already: its entries are on their way then.
+    ahead: Option<Page>,
+    /// Pages that were left for the next one since the last seek.
+    passed: usize,
 }
 
 impl MemtableCursor {
     pub(crate) fn new(memtable: Arc<Memtable>) -> MemtableCursor {
-        MemtableCursor { memtable, page: Page::default(), at: 0 }
+        MemtableCursor { memtable, page: Page::default(), at: 0, ahead: None, passed: 0 }
     }
 
     fn id(&self) -> u32 {
@@ -29,18 +36,30 @@ impl MemtableCursor {
     }
 
     /// From behind a page to the start of the next, if there is one.
-    #[inline]
     fn leave_page(&mut self) {
-        if self.at == self.page.len && self.page.next != 0 {
-            self.page = self.memtable.page(self.page.next);
-            self.at = 0;
+        if self.page.next == 0 {
+            return;
         }
+        let next = self.page.next;
+        self.page = self.ahead.take().unwrap_or_else(|| self.memtable.page(next));
+        self.at = 0;
+        self.passed += 1;
+        if self.passed > READ_AHEAD_AFTER_PAGES && self.page.next != 0 {
+            self.ahead = Some(self.memtable.page(self.page.next));
+        }
+    }
+
+    /// Stands in `page`.
+    #[inline]
+    fn enter(&mut self, page: Page, at: usize) {
+        (self.page, self.at, self.ahead, self.passed) = (page, at, None, 0);
     }
 
     /// Stands on the entry before `at`, or nowhere if there is none: only at the left edge does a page
     /// not begin with a smaller key than the one sought.
-    fn stand_before(&mut self, at: usize) {
-        self.at = at.checked_sub(1).unwrap_or(self.page.len);
+    fn stand_before(&mut self, page: Page, at: usize) {
+        let len = page.len;
+        self.enter(page, at.checked_sub(1).unwrap_or(len));
     }
 }
 
@@ -65,26 +84,29 @@ impl Cursor for MemtableCursor {
     }
 
     fn seek_first(&mut self) -> Result<()> {
-        (self.page, self.at) = (self.memtable.first_page(), 0);
+        self.enter(self.memtable.first_page(), 0);
         Ok(())
     }
 
     fn seek_last(&mut self) -> Result<()> {
-        self.page = self.memtable.last_page();
-        self.stand_before(self.page.len);
+        let page = self.memtable.last_page();
+        let len = page.len;
+        self.stand_before(page, len);
         Ok(())
     }
 
     fn seek(&mut self, target: KeyRef<'_>) -> Result<()> {
-        (self.page, self.at) = self.memtable.page_at(target);
-        self.leave_page();
+        let (page, rank) = self.memtable.page_at(target);
+        self.enter(page, rank);
+        if self.at == self.page.len {
+            self.leave_page();
+        }
         Ok(())
     }
 
     fn seek_before(&mut self, target: KeyRef<'_>) -> Result<()> {
         let (page, rank) = self.memtable.page_at(target);
-        self.page = page;
-        self.stand_before(rank);
+        self.stand_before(page, rank);
         Ok(())
     }
 
@@ -92,7 +114,9 @@ impl Cursor for MemtableCursor {
     fn next(&mut self) -> Result<()> {
         assert!(self.valid(), "next on a cursor that is not valid");
         self.at += 1;
-        self.leave_page();
+        if self.at == self.page.len {
+            self.leave_page();
+        }
         Ok(())
     }
 
@@ -102,8 +126,7 @@ impl Cursor for MemtableCursor {
             self.at -= 1;
         } else {
             let (page, rank) = self.memtable.page_at(self.memtable.entry(self.id()).key);
-            self.page = page;
-            self.stand_before(rank);
+            self.stand_before(page, rank);
         }
         Ok(())
     }

@@ -103,6 +103,9 @@ impl Memtable {
         } else {
             node.split(kept, right_link);
         }
+        if node.level > 0 {
+            self.note_split(node.level);
+        }
         if self.root.load(Ordering::Relaxed) != place.id {
             return Some(right);
         }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `memtable` | [`Memtable`]: what it promises, the tree's invariants, entries as they lie |
 //! | `search`, `insert` | how keys are found in the tree, and how they get in |
+//! | `shortcuts` | from a key's first bytes straight to a node near the leaves |
 //! | `cursor` | [`MemtableCursor`]: the walk over the leaves |
 //! | `node` | a sorted set of links in two cache lines, read without a lock |
 //! | `ranges` | range tombstones |
@@ -44,6 +45,7 @@ mod node;
 mod ranges;
 mod seal;
 mod search;
+mod shortcuts;
 
 pub use cursor::MemtableCursor;
 pub use memtable::Memtable;

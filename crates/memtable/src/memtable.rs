@@ -35,9 +35,10 @@ use crate::kept::Kept;
 use crate::node::{Link, Node};
 use crate::ranges::Ranges;
 use crate::seal::Seal;
+use crate::shortcuts::Shortcuts;
 
 /// Values longer than this lie in allocations of their own instead of behind their key.
-const INLINE_VALUE_BYTES: usize = 64 << 10;
+const INLINE_VALUE_BYTES: usize = Head::LARGE as usize - 1;
 
 /// How much of an entry is asked for ahead: head, key and value, if they are of usual size.
 const PREFETCH_BYTES: usize = 192;
@@ -64,14 +65,23 @@ pub struct Memtable {
     large: Kept<Box<[u8]>>,
     pub(crate) ranges: Ranges,
     pub(crate) seal: Seal,
+    pub(crate) shortcuts: Shortcuts,
 }
 
 /// What stands before an entry's user key, which is followed by the value or, if the value is longer
-/// than [`INLINE_VALUE_BYTES`], by its address. In a cell because loom then knows when it is read.
+/// than [`INLINE_VALUE_BYTES`], by its address and length. In a cell because loom then knows when it is read.
+#[derive(Clone, Copy)]
+#[repr(C, packed(4))]
 struct Head {
     trailer: Trailer,
-    key_bytes: u32,
-    value_bytes: u32,
+    /// The key's length, and above its bits the value's or [`Head::LARGE`].
+    lens: u32,
+}
+
+impl Head {
+    const KEY_BITS: u32 = MAX_KEY_BYTES.ilog2() + 1;
+    /// Stands for the length of a value that is not behind its key.
+    const LARGE: u32 = u32::MAX >> Self::KEY_BITS;
 }
 
 /// An entry where it lies.
@@ -108,6 +118,7 @@ impl Memtable {
             large: Kept::new(),
             ranges: Ranges::new(),
             seal: Seal::new(),
+            shortcuts: Shortcuts::new(),
         };
         memtable.first_leaf = memtable.new_node(Node::new(0, 0, 0, &[], Link::NONE));
         memtable.root = AtomicU32::new(memtable.first_leaf);
@@ -262,19 +273,18 @@ impl Memtable {
     pub(crate) fn entry(&self, id: u32) -> Entry<'_> {
         const { assert!(align_of::<UnsafeCell<Head>>() <= 8) };
         // SAFETY: MAP-1, MAP-2: `new_entry` wrote a head there, then the key's bytes, then the value's
-        // or their address; none of it changes while the memtable is borrowed.
+        // or where they are; none of it changes while the memtable is borrowed.
         unsafe {
             let start = self.entries.arena().at(id);
             let head = start.cast::<UnsafeCell<Head>>();
-            let Head { trailer, key_bytes, value_bytes } = head.as_ref().with(|head| head.read());
-            let (key_bytes, value_bytes) = (key_bytes as usize, value_bytes as usize);
-            let user = head.add(1).cast::<u8>();
-            let mut value = user.add(key_bytes).as_ptr().cast_const();
-            if value_bytes > INLINE_VALUE_BYTES {
-                value = value.cast::<*const u8>().read_unaligned();
-            }
-            let user = std::slice::from_raw_parts(user.as_ptr(), key_bytes);
-            let value = std::slice::from_raw_parts(value, value_bytes);
+            let Head { trailer, lens } = head.as_ref().with(|head| head.read());
+            let key_bytes = (lens & ((1 << Head::KEY_BITS) - 1)) as usize;
+            let user = std::slice::from_raw_parts(head.add(1).cast::<u8>().as_ptr(), key_bytes);
+            let behind = user.as_ptr().add(key_bytes);
+            let value = match lens >> Head::KEY_BITS {
+                Head::LARGE => &*behind.cast::<*const [u8]>().read_unaligned(),
+                value_bytes => std::slice::from_raw_parts(behind, value_bytes as usize),
+            };
             Entry { key: KeyRef { user, trailer }, value }
         }
     }
@@ -293,23 +303,23 @@ impl Memtable {
         assert!(key.user.len() <= MAX_KEY_BYTES, "key of {} bytes", key.user.len());
         assert!(value.len() <= MAX_VALUE_BYTES, "value of {} bytes", value.len());
         let large = value.len() > INLINE_VALUE_BYTES;
-        let value_space = if large { size_of::<*const u8>() } else { value.len() };
+        let (value_space, value_len) = if large {
+            (size_of::<*const [u8]>(), Head::LARGE)
+        } else {
+            (value.len(), value.len() as u32)
+        };
         let head_space = size_of::<UnsafeCell<Head>>();
         let bytes = head_space + key.user.len() + value_space;
         let (id, start) = self.entries.alloc(bytes, &self.account);
-        let head = Head {
-            trailer: key.trailer,
-            key_bytes: key.user.len() as u32,
-            value_bytes: value.len() as u32,
-        };
+        let lens = key.user.len() as u32 | value_len << Head::KEY_BITS;
         // SAFETY: ARENA-2: the memory has room for all three and is nobody else's yet.
         unsafe {
-            start.cast().write(UnsafeCell::new(head));
+            start.cast().write(UnsafeCell::new(Head { trailer: key.trailer, lens }));
             let user = start.add(head_space);
             user.copy_from_nonoverlapping(NonNull::from(key.user).cast(), key.user.len());
             let behind = user.add(key.user.len());
             if large {
-                behind.cast::<*const u8>().write_unaligned(self.keep_large(value));
+                behind.cast::<*const [u8]>().write_unaligned(self.keep_large(value));
             } else {
                 behind.copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
             }
@@ -318,9 +328,9 @@ impl Memtable {
     }
 
     /// Copies `value` to an allocation of its own, which lives as long as the memtable.
-    fn keep_large(&self, value: &[u8]) -> *const u8 {
+    fn keep_large(&self, value: &[u8]) -> *const [u8] {
         self.charge_apart(value.len() + Kept::<Box<[u8]>>::NODE_BYTES);
-        self.large.push(value.into()).as_ptr()
+        &raw const **self.large.push(value.into())
     }
 
     pub(crate) fn charge_apart(&self, bytes: usize) {

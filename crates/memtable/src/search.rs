@@ -102,8 +102,11 @@ impl Memtable {
         level: u8,
         mut visit: impl FnMut(u8, u32),
     ) -> Place<'_> {
-        let mut id = self.root.load(Ordering::Acquire);
-        let (mut node, mut shared) = (self.node(id), 0);
+        let (mut id, mut shared) = match self.shortcuts.find(target.user, level) {
+            Some(found) => found,
+            None => (self.root.load(Ordering::Acquire), 0),
+        };
+        let mut node = self.node(id);
         loop {
             let place = self.locate(id, node, target, shared);
             visit(place.node.level, place.id);

@@ -136,6 +136,13 @@ fn a_reader_finds_old_entries_while_an_inner_node_splits() {
 }
 
 #[test]
+fn a_reader_takes_a_shortcut_while_it_is_made() {
+    // 10 splits the root, which makes one that leads to what is behind 10.
+    let read = |memtable: &Arc<Memtable>| assert!(!get(memtable, 11));
+    while_inserting(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[&[10]], Some(read));
+}
+
+#[test]
 fn a_walk_forwards_is_ordered_and_complete_while_a_leaf_splits() {
     let read = |memtable: &Arc<Memtable>| check_walk(memtable, true, &[2, 4, 6], &[1, 3, 5]);
     while_inserting(&[2, 4, 6], &[&[3]], Some(read));

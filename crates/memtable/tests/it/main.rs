@@ -88,7 +88,7 @@ fn an_internal_key_that_is_there_already_is_ignored() {
 #[test]
 fn the_longest_keys_and_large_values_are_stored() {
     let memtable = Arc::new(Memtable::new());
-    let lengths = [0, 1, 30, 31, 1000, 65_535, 65_536, 65_537, 1 << 20, 3 << 20];
+    let lengths = [0, 1, 30, 31, 1000, 32_765, 32_766, 32_767, 65_536, 1 << 20, 3 << 20];
     for (seq, &len) in (1..).zip(&lengths) {
         let user = vec![len as u8; if seq % 2 == 0 { MAX_KEY_BYTES } else { 3 }];
         memtable.insert(put(&user, seq), &vec![seq as u8; len]).unwrap();

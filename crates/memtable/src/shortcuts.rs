@@ -1,0 +1,287 @@
+//! [`Shortcuts`]: from a key's first bytes straight to a node near the leaves.
+//!
+//! The upper levels of the tree are warm, but each costs a search among its links and the wait for the
+//! next. A sorted array of eight bytes of each low key on one level takes their place: one search in
+//! memory that a processor's own cache holds. As nodes split only to the right and low keys never change,
+//! an array stays right for ever; it leads to ever more nodes to the left of where a key belongs, though,
+//! so when the level has twice as many nodes a new one is made, by the insert that finds that. On a level
+//! with more than [`MOST_NODES`] it goes to the level above.
+//!
+//! Keys whose eight bytes tie with a node's take the way through the tree.
+//!
+//! # Invariants
+//! - SHORT-1: an array never changes. Its words ascend; a word stands for the low key of the node whose id has
+//!   its place, by the eight bytes behind `common`, with which all these low keys begin.
+//!
+//! A word that is less than a key's own stands for a lower key (MAP-4): zeros stand for what is past a
+//! key's end, and no byte is less.
+#![expect(unsafe_code, reason = "follows pointers to arrays that the memtable keeps")]
+
+use std::hint::select_unpredictable;
+
+use stratalog_base::sync::{AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering, UnsafeCell};
+
+use crate::kept::Kept;
+use crate::memtable::Memtable;
+use crate::node::Link;
+
+/// The first array is made when its level has so many nodes.
+const FIRST_NODES: usize = if cfg!(loom) { 2 } else { 64 };
+/// Twelve bytes each: so much fits in the cache of one core, and is gathered in a millisecond.
+const MOST_NODES: usize = if cfg!(test) { 200 } else { 8 << 10 };
+/// How far ahead low keys are asked for.
+const AHEAD: usize = 8;
+
+/// See the module page.
+pub(crate) struct Shortcuts {
+    newest: AtomicPtr<Cell>,
+    /// Every array that there ever was: who searches may stand in it.
+    all: Kept<Cell>,
+    /// The level of the nodes, how many it has, and at how many the next array is due: what decides when,
+    /// not what is found.
+    level: AtomicU32,
+    nodes: AtomicUsize,
+    due: AtomicUsize,
+    /// Held by who makes one.
+    maker: Mutex<()>,
+}
+
+/// In a cell because loom then knows when it is read.
+struct Cell(UnsafeCell<Shortcut>);
+
+// SAFETY: SHORT-1: nobody changes what is in it.
+unsafe impl Sync for Cell {}
+
+struct Shortcut {
+    level: u8,
+    common: Box<[u8]>,
+    words: Box<[u64]>,
+    ids: Box<[u32]>,
+}
+
+impl Shortcuts {
+    pub(crate) fn new() -> Shortcuts {
+        Shortcuts {
+            newest: AtomicPtr::new(std::ptr::null_mut()),
+            all: Kept::new(),
+            level: AtomicU32::new(1),
+            nodes: AtomicUsize::new(1),
+            due: AtomicUsize::new(FIRST_NODES),
+            maker: Mutex::new(()),
+        }
+    }
+
+    /// A node on `level` or above that is on the way to `user`, and how many of its low key's first bytes `user`
+    /// has for certain.
+    #[inline]
+    pub(crate) fn find(&self, user: &[u8], level: u8) -> Option<(u32, usize)> {
+        // SAFETY: null, or kept and seen whole by the Acquire load.
+        let newest = unsafe { self.newest.load(Ordering::Acquire).as_ref() }?;
+        // SAFETY: SHORT-1.
+        newest.0.with(|shortcut| unsafe { &*shortcut }.find(user, level))
+    }
+}
+
+impl Shortcut {
+    #[inline]
+    fn find(&self, user: &[u8], level: u8) -> Option<(u32, usize)> {
+        let common = self.common.len();
+        if common > 0 && !user.starts_with(&self.common) {
+            return None;
+        }
+        let sought = word(&user[common..]);
+        // The last word that is less: each step halves `len` words from `at` on, of which it is one.
+        let (mut at, mut len) = (0, self.words.len());
+        while len > 1 {
+            let half = len / 2;
+            at = select_unpredictable(self.words[at + half] < sought, at + half, at);
+            len -= half;
+        }
+        let ties = self.words.get(at + 1) == Some(&sought);
+        if level > self.level || self.words[at] >= sought || ties {
+            return None;
+        }
+        let alike = (self.words[at] ^ sought).leading_zeros() as usize / 8;
+        Some((self.ids[at], common + alike))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.common) + size_of_val(&*self.words) + size_of_val(&*self.ids)
+    }
+}
+
+/// The first eight bytes of `rest` as a number that orders like them; zeros stand for what is past the end.
+#[inline]
+fn word(rest: &[u8]) -> u64 {
+    match rest.first_chunk() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..rest.len()].copy_from_slice(rest);
+            u64::from_be_bytes(bytes)
+        }
+    }
+}
+
+impl Memtable {
+    /// Notes that an inner node of `level` has split.
+    #[inline]
+    pub(crate) fn note_split(&self, level: u8) {
+        let shortcuts = &self.shortcuts;
+        if u32::from(level) == shortcuts.level.load(Ordering::Relaxed) {
+            let nodes = shortcuts.nodes.fetch_add(1, Ordering::Relaxed) + 1;
+            if nodes >= shortcuts.due.load(Ordering::Relaxed) {
+                self.make_shortcut();
+            }
+        }
+    }
+
+    /// Makes the array that is due, unless another thread does or has done.
+    #[cold]
+    fn make_shortcut(&self) {
+        let shortcuts = &self.shortcuts;
+        let Some(_maker) = shortcuts.maker.try_lock() else { return };
+        let counted = shortcuts.nodes.load(Ordering::Relaxed);
+        if counted < shortcuts.due.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut level = shortcuts.level.load(Ordering::Relaxed) as u8;
+        if counted > MOST_NODES {
+            level += 1;
+        }
+        let ids = self.ids_behind_the_first(level);
+        // Splits meanwhile may go uncounted: the next array is due a little later then.
+        shortcuts.level.store(u32::from(level), Ordering::Relaxed);
+        shortcuts.nodes.store(ids.len() + 1, Ordering::Relaxed);
+        shortcuts.due.store((2 * ids.len()).max(FIRST_NODES), Ordering::Relaxed);
+        if ids.is_empty() {
+            return; // The count came ahead of what it counts.
+        }
+        let shortcut = self.shortcut_to(level, ids);
+        self.charge_apart(shortcut.heap_bytes() + Kept::<Cell>::NODE_BYTES);
+        let made = shortcuts.all.push(Cell(UnsafeCell::new(shortcut)));
+        // Release: SHORT-1: who sees the array sees it whole, and the nodes and entries that it was made from.
+        shortcuts.newest.store(std::ptr::from_ref(made).cast_mut(), Ordering::Release);
+    }
+
+    /// The nodes of `level` but that at the left edge, which has no low key.
+    fn ids_behind_the_first(&self, level: u8) -> Vec<u32> {
+        let mut node = self.node(self.root.load(Ordering::Acquire));
+        while node.level > level {
+            // The first child of a node at the left edge never changes: splits keep it.
+            node = self.node(node.link(node.view().order, 0).id());
+        }
+        debug_assert_eq!(node.level, level, "so many nodes have others above them");
+        let next = |id: u32| match self.node(id).view().next {
+            Link::NONE => None,
+            next => Some(next.id()),
+        };
+        std::iter::successors(Some(node.view().next.id()).filter(|id| *id != 0), |id| next(*id))
+            .collect()
+    }
+
+    fn shortcut_to(&self, level: u8, ids: Vec<u32>) -> Shortcut {
+        let low = |id| self.low_key(level, id).expect("only the left edge has no low key").user;
+        let (first, last) = (low(ids[0]), low(ids[ids.len() - 1]));
+        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let words = (0..ids.len()).map(|at| {
+            if let Some(&ahead) = ids.get(at + AHEAD) {
+                self.prefetch_entry(self.node(ahead).low);
+            }
+            word(&low(ids[at])[common..])
+        });
+        let words = words.collect();
+        Shortcut { level, common: first[..common].into(), words, ids: ids.into() }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use stratalog_base::key::MAX_SEQ_NO;
+    use stratalog_base::{Cursor, KeyRef, Kind};
+
+    #[test]
+    fn the_last_node_that_begins_below_a_key_is_found_unless_bytes_tie() {
+        let words: Box<[u64]> = [10, 20, 20, 20, 30, 30, 50].map(|word| word << 56).into();
+        for len in 1..=words.len() {
+            let shortcut = Shortcut {
+                level: 1,
+                common: b"user".as_slice().into(),
+                words: words[..len].into(),
+                ids: (100..100 + len as u32).collect(),
+            };
+            for byte in 0..=60 {
+                let below = words[..len].iter().filter(|word| **word < u64::from(byte) << 56);
+                let (below, ties) =
+                    (below.count(), words[..len].contains(&(u64::from(byte) << 56)));
+                let expected = (below > 0 && !ties).then(|| 99 + below as u32);
+                let key = [b"user".as_slice(), &[byte]].concat();
+                assert_eq!(shortcut.find(&key, 1).map(|found| found.0), expected, "{len} {byte}");
+                assert_eq!(shortcut.find(&key, 2), None);
+            }
+            for key in ["", "use", "usf", "uses1234", "zzzz"] {
+                assert_eq!(shortcut.find(key.as_bytes(), 1), None);
+            }
+        }
+    }
+
+    #[test]
+    fn shared_bytes_are_counted_from_the_start_of_the_key() {
+        let words = Box::new([word(b"ab\0\0"), word(b"abcdefgh")]);
+        let shortcut =
+            Shortcut { level: 3, common: b"k".as_slice().into(), words, ids: [7, 8].into() };
+        assert_eq!(shortcut.find(b"kabcd", 0), Some((7, 3)));
+        assert_eq!(shortcut.find(b"kabcdefghi", 0), None, "ties with the second");
+        assert_eq!(shortcut.find(b"kabcdefgi", 3), Some((8, 8)));
+    }
+
+    /// Key number `index` of a shape.
+    type Shape = fn(u64) -> Vec<u8>;
+
+    const SHAPES: [Shape; 4] = [
+        |index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec(),
+        |index| format!("user{:012}", index * 7_919 % 40_009).into_bytes(),
+        // Of all lengths, with zeros behind, so that words tie with others'.
+        |index| {
+            vec![1 + (index % 199) as u8; 1 + (index / 199 % 5) as usize]
+                .into_iter()
+                .chain(std::iter::repeat_n(0, (index / 995) as usize))
+                .collect()
+        },
+        |index| [b"the-same-bytes".as_slice(), &(index * 7_919 % 40_009).to_be_bytes()].concat(),
+    ];
+
+    #[test]
+    fn keys_of_every_shape_are_found_by_shortcuts_or_without() {
+        for (shape, count) in SHAPES.into_iter().zip([40_000, 40_000, 20_000, 10_000]) {
+            let memtable = Arc::new(Memtable::new());
+            let insert = |index| memtable.insert(KeyRef::new(&shape(index), index, Kind::Put), b"");
+            let seq = |index| memtable.get(&shape(index), MAX_SEQ_NO).map(|found| found.0.seq());
+            std::thread::scope(|scope| {
+                for thread in 0..2 {
+                    scope.spawn(move || {
+                        for index in (thread..count).step_by(2) {
+                            insert(index).unwrap();
+                            let before = index.saturating_sub(64 * (index % 300)) / 2 * 2 + thread;
+                            assert_eq!(seq(before.min(index)), Some(before.min(index)));
+                        }
+                    });
+                }
+            });
+            assert_eq!(memtable.len() as u64, count);
+            let mut cursor = memtable.cursor();
+            for index in 0..count {
+                assert_eq!(seq(index), Some(index));
+                let key = shape(index);
+                cursor.seek(KeyRef::before(&key)).unwrap();
+                assert_eq!(cursor.key().user, key);
+            }
+            let Shortcuts { newest, level, nodes, .. } = &memtable.shortcuts;
+            assert!(!newest.load(Ordering::Acquire).is_null(), "an array was made");
+            let (level, nodes) = (level.load(Ordering::Relaxed), nodes.load(Ordering::Relaxed));
+            assert!((level > 1) == (count == 40_000), "{nodes} nodes on level {level}");
+        }
+    }
+}
