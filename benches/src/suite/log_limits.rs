@@ -1,10 +1,14 @@
-//! The suite `log-limits`: what the log takes besides the time of an append, with each of its backends.
+//! The suite `log-limits`: what an append takes, and what the log takes besides, with each of its backends.
 //!
 //! | case | step | is | figure |
 //! |---|---|---|---|
+//! | `append` | `1 thread` to `16 threads` | each appends 128 B, class `Process`, 64 records a call, and does nothing else; two sealed segments are kept | processor time of the log's own threads, in ns a record |
 //! | `threads` | `50 k/s` | one thread appends 128 B, class `Process`, 50,000 due a second | processor time of the log's own threads, in per cent of a core |
 //! | `overload` | `flat out` | two threads append 1 KiB, class `Process`, as fast as they may, and do not wait; a write by the log takes as long as on a disk of 20 MB/s | memory beyond that before the step, in MiB |
 //! | `wake-up` | `1 thread` to `64 threads` | each appends 128 B, class `Sync`, and waits | microseconds from the return of the last sync to that of the wait |
+//!
+//! `append` keeps the log as short as a store keeps its own: else the time that the kernel takes to find
+//! ever new memory for a growing file is measured, too.
 //!
 //! `overload` offers far more than ten times what the log can write: see the rates of the suite `wal`.
 //! What waits is bounded by the queue's 64 MiB and 10,000 records, or the ring's 8 MiB.
@@ -18,7 +22,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use stratalog_wal::{Backend, Durability, Log, LogOptions, Wal};
+use stratalog_wal::{Backend, Durability, Log, LogOptions, Retention, Wal};
 
 use crate::Outcome;
 use crate::counting_fs::CountingFs;
@@ -32,12 +36,15 @@ use crate::suite::{Case, Cell, Suite, threads_named};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "log-limits",
-    about: "what the log takes besides: its threads, its memory, the way from a sync to who waits for it",
+    about: "what an append takes, and the log besides: its threads, its memory, the way from a sync to who waits for it",
     cases,
     run,
 };
 
 const RECORD_BYTES: usize = 128;
+/// Records of a call whose time is taken, so that the clock counts little.
+const APPENDS_A_CALL: u64 = 64;
+const APPENDERS: [usize; 3] = [1, 2, 16];
 const PACE_PER_SECOND: f64 = 50_000.0;
 const OVERLOAD_RECORD_BYTES: usize = 1 << 10;
 const OVERLOAD_THREADS: usize = 2;
@@ -46,6 +53,7 @@ const WAITERS: [usize; 4] = [1, 2, 16, 64];
 
 fn cases(_: &Plan) -> Vec<Case> {
     vec![
+        Case::of_ours(APPEND, "128 B, `Process`, threads that do nothing else"),
         Case::of_ours(THREADS, "128 B, `Process`, one thread, 50,000 due a second"),
         Case::of_ours(
             OVERLOAD,
@@ -55,12 +63,14 @@ fn cases(_: &Plan) -> Vec<Case> {
     ]
 }
 
+const APPEND: &str = "append";
 const THREADS: &str = "threads";
 const OVERLOAD: &str = "overload";
 const WAKE_UP: &str = "wake-up";
 
 fn run(cell: &mut Cell) -> Outcome<()> {
     let run = match cell.case {
+        APPEND => append,
         THREADS => threads,
         OVERLOAD => overload,
         _ => wake_up,
@@ -71,7 +81,8 @@ fn run(cell: &mut Cell) -> Outcome<()> {
 fn open(cell: &Cell, backend: Backend, fs: &CountingFs) -> Outcome<Arc<Log>> {
     let dir = cell.dir.join("log");
     std::fs::create_dir(&dir)?;
-    let options = LogOptions { backend, ..LogOptions::default() };
+    let retention = Retention::Segments(2);
+    let options = LogOptions { backend, retention, ..LogOptions::default() };
     Ok(Arc::new(Log::open(Arc::new(fs.clone()), &dir, options)?.0))
 }
 
@@ -83,6 +94,28 @@ fn close(cell: &mut Cell, log: &Log, step: Step) -> Outcome<()> {
 
 fn measure<'a>(cell: &'a Cell, step: &str, backend: Backend) -> Measure<'a> {
     cell.measure(format!("{step}, {}", backend.name())).unit("record")
+}
+
+fn append(cell: &mut Cell, backend: Backend) -> Outcome<()> {
+    for threads in APPENDERS {
+        let log = open(cell, backend, &CountingFs::default())?;
+        let measure = measure(cell, &threads_named(threads), backend).threads(threads);
+        let before = threads_cpu_time(OWN_THREADS)?;
+        let mut step = measure.class(engine::Durability::Process).run(|_| {
+            let (log, record) = (&log, [1; RECORD_BYTES]);
+            move |_| {
+                for _ in 1..APPENDS_A_CALL {
+                    drop(log.append(&[IoSlice::new(&record)], Durability::Process)?);
+                }
+                log.append(&[IoSlice::new(&record)], Durability::Process)?.wait()?;
+                Ok(APPENDS_A_CALL)
+            }
+        })?;
+        let own = threads_cpu_time(OWN_THREADS)?.saturating_sub(before);
+        step.figure("own threads, ns a record", own.as_secs_f64() * 1e9 / step.ops as f64);
+        close(cell, &log, step)?;
+    }
+    Ok(())
 }
 
 fn threads(cell: &mut Cell, backend: Backend) -> Outcome<()> {
