@@ -12,6 +12,8 @@
 //!   one that tells whose log it is and where it begins.
 //! - FILES-5: beyond what was filled ahead a file is written only while there is no spare: a sync of
 //!   bytes that were never written before costs one and a half times as much.
+//! - FILES-6: no segment is removed but below `start`, and nobody is sent to one below it. So whoever
+//!   does not find a file that it was sent to asks again: if it was removed, it is sent elsewhere.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +82,8 @@ struct State {
     unsynced: Vec<Arc<dyn File>>,
     /// Not written any more, until they are removed, oldest first.
     older: Vec<Sealed>,
+    /// Segments that lie wholly below are gone or about to go (FILES-6).
+    start: Position,
     spare: Option<Spare>,
     /// Indices of files to be recycled.
     retired: Vec<u64>,
@@ -144,6 +148,7 @@ impl Files {
                 .map(|it| SegmentEnd { end: it.end.min(header.link.base), ..*it })
                 .map(|segment| Sealed { segment, since: now })
                 .collect(),
+            start: 0,
             spare: None,
             retired: Vec::new(),
             next_index: header.id.index + 1,
@@ -379,15 +384,21 @@ impl Files {
         }
     }
 
-    /// The segment in which the record at `position` lies, if it is in one that is sealed, and where
-    /// that ends; else the active one.
+    /// The segment in which the record at `position`, or else the first above it, lies, if it is in one
+    /// that is sealed, and where that ends; else the active one.
     pub fn locate(&self, position: Position) -> (u64, Option<Position>) {
         let state = self.state.lock();
-        let sealed = state.older.iter().map(|it| it.segment).filter(|it| it.end > position);
+        let above = position.max(state.start); // FILES-6
+        let sealed = state.older.iter().map(|it| it.segment).filter(|it| it.end > above);
         match sealed.min_by_key(|it| (it.end, it.index)) {
             Some(segment) => (segment.index, Some(segment.end)),
             None => (state.active_index, None),
         }
+    }
+
+    /// Below which position records were removed by this process, or are being removed.
+    pub fn start(&self) -> Position {
+        self.state.lock().start
     }
 
     /// How long the active segment has been written.

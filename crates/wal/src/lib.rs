@@ -240,7 +240,7 @@ pub trait Wal: Send + Sync + Debug {
     /// Reads the records at or above `from`, 0 for all that there are, and those that come.
     ///
     /// # Errors
-    /// If the first segment cannot be read.
+    /// If the first segment cannot be read; never because it is removed at the same time.
     fn reader(&self, from: Position) -> Result<Reader>;
 
     /// Makes all that has a ticket survive a power cut, marks the log as closed, and ends its threads.

@@ -12,6 +12,7 @@ use stratalog_base::{Error, Result};
 
 use crate::Position;
 use crate::core::Core;
+use crate::files::Files;
 use crate::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, frame_bytes};
 use crate::segment::{HEADER_BYTES, Header, UNLINKED, file_name};
 use crate::stats::Cause;
@@ -55,9 +56,14 @@ struct Source {
 impl Reader {
     pub(crate) fn new(core: Arc<Core>, from: Position) -> Result<Reader> {
         let mut reader = Reader { core, next: from, durable_only: false, source: None };
-        if from == 0 {
+        while reader.next == 0 {
             let (index, end) = reader.core.files.locate(0);
-            reader.next = reader.open(index, end)?.header.link.base;
+            match reader.open(index, end) {
+                Ok(source) => reader.next = source.header.link.base,
+                // It was removed in the meantime (FILES-6): another one is the first now.
+                Err(_) if reader.core.files.locate(0).0 != index => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(reader)
     }
@@ -77,7 +83,7 @@ impl Reader {
     /// The next record, or `None` if there is none yet.
     ///
     /// # Errors
-    /// - [`Error::InvalidArgument`] if records at this position were removed;
+    /// - [`Error::InvalidArgument`] if records at this position were removed, also while it reads;
     /// - [`Error::Corrupt`] with file and offset if what is there is not what was written;
     /// - [`Error::Io`]; the position stays the same.
     #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its buffer")]
@@ -108,24 +114,33 @@ impl Reader {
     fn find_record(&mut self) -> Result<bool> {
         loop {
             let end = self.readable_end()?;
-            let position = self.next;
-            if position >= end {
+            if self.next >= end {
                 return Ok(false);
             }
-            let Some(source) = self.source_at(position, end)? else { continue };
-            source.fill(position, end)?;
-            if source.is_record(position) {
+            if self.look(end).map_err(|error| removed_or(error, &self.core.files, self.next))? {
                 return Ok(true);
             }
+        }
+    }
+
+    /// Whether a record is at `next`, in the buffer; if not, `next` has moved on, at most to `end`.
+    fn look(&mut self, end: Position) -> Result<bool> {
+        let position = self.next;
+        let Some(source) = self.source_at(position, end)? else { return Ok(false) };
+        source.fill(position, end)?;
+        let is_record = source.is_record(position);
+        if !is_record {
             self.next = source.frame(position)?.end();
         }
+        Ok(is_record)
     }
 
     /// The record that was found.
     fn take_record(&mut self) -> Result<Record<'_>> {
         let position = self.next;
         let source = self.source.as_ref().expect("a record was found there");
-        let frame = source.frame(position)?;
+        let frame = source.frame(position);
+        let frame = frame.map_err(|error| removed_or(error, &self.core.files, position))?;
         let bytes = frame.record().map_err(|why| source.corrupt(position, why))?;
         self.next = frame.end();
         Ok(Record { position, bytes })
@@ -153,8 +168,7 @@ impl Reader {
                 let link = source.header.link;
                 let is_gap = link.previous.is_none_or(|it| it.end <= next);
                 if link.base > next && !is_gap {
-                    let what = format!("records before position {} were removed", link.base);
-                    return Err(Error::InvalidArgument(what));
+                    return Err(removed(link.base));
                 }
                 self.source = Some(source);
             }
@@ -174,6 +188,9 @@ impl Reader {
         let mut start = [0; HEADER_BYTES];
         let read = file.read_at(&mut start, 0)?;
         let (id, link) = Header::decode(&start[..read], &path)?;
+        if id.index != index {
+            return Err(Error::corrupt(&path, 0, "is another segment under this name"));
+        }
         let Some(link) = link else {
             return Err(Error::corrupt(&path, HEADER_BYTES as u64 / 2, UNLINKED));
         };
@@ -181,6 +198,17 @@ impl Reader {
         let end = end.unwrap_or(start);
         Ok(Source { file, path, header, end, buffer: Vec::new(), start })
     }
+}
+
+fn removed(start: Position) -> Error {
+    Error::InvalidArgument(format!("records before position {start} were removed"))
+}
+
+/// What is wrong at `next`, if `error` is what came of reading there: a file that was removed can be
+/// missing, or be used anew.
+fn removed_or(error: Error, files: &Files, next: Position) -> Error {
+    let start = files.start();
+    if next < start { removed(start) } else { error }
 }
 
 impl Source {

@@ -45,6 +45,10 @@ impl Files {
         };
         let Some(start) = start else { return Ok(()) };
         Start { log_id: self.log_id, position: start }.raise(&*self.fs, &self.dir)?;
+        {
+            let mut state = self.state.lock();
+            state.start = state.start.max(start); // FILES-6
+        }
         let mut removed = false;
         let outcome = loop {
             // Not those that have become obsolete meanwhile: the start does not cover them.
