@@ -32,17 +32,7 @@ mod ticket;
 
 /// Checks a model that takes more steps than loom allows by default.
 fn model(body: impl Fn() + Sync + Send + 'static) {
-    check(loom::model::Builder::new(), body);
-}
-
-/// The same for one that takes so many that a thread may be interrupted but once.
-fn long_model(body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(1);
-    check(builder, body);
-}
-
-fn check(mut builder: loom::model::Builder, body: impl Fn() + Sync + Send + 'static) {
     builder.max_branches = builder.max_branches.max(10_000);
     builder.check(body);
 }

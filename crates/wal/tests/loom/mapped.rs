@@ -5,6 +5,7 @@ use std::io::IoSlice;
 
 use loom::thread;
 use stratalog_base::Error;
+use stratalog_base::sync::Instant;
 use stratalog_wal::{Backend, Durability, LogOptions, Overflow, Wal};
 
 use crate::disk::{Disk, Fails, log, options};
@@ -46,6 +47,24 @@ fn two_who_wait_for_each_others_frames_are_woken() {
         };
         let other = thread::spawn(appender());
         appender()();
+        other.join().unwrap();
+    });
+}
+
+/// What is told to be logged is so: nobody has to wait for it.
+#[test]
+fn trap_25_a_watermark_has_no_holes() {
+    model(|| {
+        let disk = Disk::new(Fails::Nothing);
+        let log = log(&disk, mapped(), false, false);
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            let _ = other.append(&[], Durability::Process).unwrap();
+        });
+        let _ = log.append(&[], Durability::Process).unwrap();
+        let logged = log.watermarks().logged;
+        // In a model, a deadline is over whenever it is looked at.
+        assert!(log.wait(logged, Durability::Process, Some(Instant::now())).unwrap());
         other.join().unwrap();
     });
 }
