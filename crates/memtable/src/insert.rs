@@ -51,7 +51,7 @@ impl Memtable {
         }
         let tombstone = RangeTombstoneRef { start, end, seq };
         if !tombstone.is_empty() {
-            self.charge_apart(self.ranges.insert(tombstone));
+            self.ranges.insert(tombstone, &self.account);
         }
         Ok(())
     }

@@ -43,9 +43,11 @@ mod kept;
 mod memtable;
 mod node;
 mod ranges;
+mod records;
 mod seal;
 mod search;
 mod shortcuts;
+mod spans;
 
 pub use cursor::MemtableCursor;
 pub use memtable::Memtable;

@@ -57,10 +57,10 @@ pub struct Memtable {
     pub(crate) first_leaf: u32,
     /// Inserted entries that were there already.
     pub(crate) ignored: AtomicUsize,
-    /// What `large` and `ranges` take.
+    /// What `large` takes.
     apart_bytes: AtomicUsize,
     /// What the arenas, `large` and `ranges` take.
-    account: Account,
+    pub(crate) account: Account,
     /// Values that lie in allocations of their own.
     large: Kept<Box<[u8]>>,
     pub(crate) ranges: Ranges,
@@ -209,6 +209,7 @@ impl Memtable {
     pub fn used_bytes(&self) -> usize {
         self.entries.arena().used_bytes()
             + self.nodes.used_bytes()
+            + self.ranges.used_bytes()
             + self.apart_bytes.load(Ordering::Relaxed)
     }
 

@@ -179,13 +179,20 @@ fn insert_range(memtable: &Memtable, start: u8, end: u8, seq: u64) {
     memtable.insert_range(&[start], &[end], seq).unwrap();
 }
 
+/// The numbers of the range tombstones there are, rising.
+fn range_seqs(memtable: &Memtable) -> Vec<u64> {
+    let mut seqs: Vec<_> = memtable.range_tombstones().map(|met| met.seq).collect();
+    seqs.sort_unstable();
+    seqs
+}
+
 #[test]
 fn a_reader_meets_range_tombstones_whole_and_each_once_while_they_are_gathered() {
     check(|| {
         let memtable = memtable(&[]);
         insert_range(&memtable, 1, 3, 100);
         let other = memtable.clone();
-        // The first is gathered with the one that is there, the second stands alone.
+        // The second splits a node.
         let writer = spawn(move || {
             insert_range(&other, 2, 5, 101);
             insert_range(&other, 7, 9, 102);
@@ -194,8 +201,7 @@ fn a_reader_meets_range_tombstones_whole_and_each_once_while_they_are_gathered()
         let reader = spawn(move || {
             let seen = other.covering(&[2], MAX_SEQ_NO);
             assert!(seen == Some(100) || seen == Some(101), "{seen:?}");
-            let mut seqs: Vec<_> = other.range_tombstones().map(|met| met.seq).collect();
-            seqs.sort_unstable();
+            let seqs = range_seqs(&other);
             assert!([100, 101, 102].starts_with(&seqs) && !seqs.is_empty(), "{seqs:?}");
         });
         writer.join().unwrap();
@@ -209,6 +215,35 @@ fn a_reader_meets_range_tombstones_whole_and_each_once_while_they_are_gathered()
 }
 
 #[test]
+fn a_reader_misses_no_range_tombstone_while_others_come_late() {
+    check(|| {
+        let memtable = memtable(&[]);
+        [100, 110, 120].iter().for_each(|&seq| insert_range(&memtable, 1, 9, seq));
+        let other = memtable.clone();
+        let writer = spawn(move || {
+            // Late by one: goes below 120, which is made anew.
+            insert_range(&other, 1, 5, 115);
+            // Late by more: begins a run of its own.
+            insert_range(&other, 1, 5, 105);
+        });
+        let other = memtable.clone();
+        let reader = spawn(move || {
+            assert_eq!(other.covering(&[2], MAX_SEQ_NO), Some(120));
+            let at = other.covering(&[2], 117);
+            assert!(at == Some(110) || at == Some(115), "{at:?}");
+            let seqs = range_seqs(&other);
+            let present: [&[u64]; 3] =
+                [&[100, 110, 120], &[100, 110, 115, 120], &[100, 105, 110, 115, 120]];
+            assert!(present.contains(&&*seqs), "{seqs:?}");
+        });
+        writer.join().unwrap();
+        reader.join().unwrap();
+        let at = |seq| memtable.covering(&[2], seq);
+        assert_eq!((at(119), at(114), at(109)), (Some(115), Some(110), Some(105)));
+    });
+}
+
+#[test]
 fn two_inserts_of_range_tombstones_both_arrive() {
     check(|| {
         let memtable = memtable(&[]);
@@ -216,10 +251,12 @@ fn two_inserts_of_range_tombstones_both_arrive() {
         let writer = spawn(move || insert_range(&other, 1, 3, 100));
         insert_range(&memtable, 2, 5, 101);
         writer.join().unwrap();
-        assert_eq!(memtable.range_tombstones_len(), 2);
+        // Whichever came first.
+        assert_eq!(range_seqs(&memtable), [100, 101]);
+        let covering = |key, seq| memtable.covering(&[key], seq);
         assert_eq!(
-            (memtable.covering(&[1], 200), memtable.covering(&[4], 200)),
-            (Some(100), Some(101))
+            (covering(1, 200), covering(4, 200), covering(2, 200), covering(2, 100)),
+            (Some(100), Some(101), Some(101), Some(100))
         );
     });
 }
