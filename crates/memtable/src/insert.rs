@@ -36,8 +36,12 @@ impl Memtable {
     }
 
     /// Adds a range tombstone, which hides every version of a user key in `start..end` with a number less
-    /// than `seq`. Waits for no reader, but for other inserts of range tombstones; amortised, it compares
-    /// `log² n` keys. A range that holds no key is ignored.
+    /// than `seq`. Waits for no reader, but for other inserts of range tombstones. A range that holds no key is
+    /// ignored.
+    ///
+    /// Compares O(log n) keys and takes 500 to 700 bytes, with 100 000 tombstones, if it is the newest so far. For each
+    /// of up to eight newer ones it takes that once more; in the worst order it is O(log² n), and sixteen times as
+    /// much memory.
     ///
     /// # Errors
     /// As [`Memtable::insert`].

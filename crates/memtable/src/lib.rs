@@ -12,7 +12,8 @@
 //! | `shortcuts` | from a key's first bytes straight to a node near the leaves |
 //! | `cursor` | [`MemtableCursor`]: the walk over the leaves |
 //! | `node` | a sorted set of links in two cache lines, read without a lock |
-//! | `ranges` | range tombstones |
+//! | `ranges`, `spans` | range tombstones in the order of their numbers; trees over the spans that they cover |
+//! | `records` | range tombstones and their trees as they lie in memory |
 //! | `seal` | where a memtable ends; [`Sealed`] |
 //! | `kept` | values that stay where they are until the memtable drops |
 //! | `arena`, `blocks` | memory named by 32-bit offsets; blocks of it for each thread |

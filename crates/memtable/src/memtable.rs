@@ -59,7 +59,7 @@ pub struct Memtable {
     pub(crate) ignored: AtomicUsize,
     /// What `large` takes.
     apart_bytes: AtomicUsize,
-    /// What the arenas, `large` and `ranges` take.
+    /// What the arenas and `large` take.
     pub(crate) account: Account,
     /// Values that lie in allocations of their own.
     large: Kept<Box<[u8]>>,
@@ -162,7 +162,8 @@ impl Memtable {
     /// The newest range tombstone that covers `user` and is not newer than `seq`: a reader at `seq` does not see
     /// versions of `user` that are older than this.
     ///
-    /// Costs one load if there is none, else the comparison of `log² n` keys at most.
+    /// Costs one load if there is none, else O(log n) comparisons; O(log² n) if tombstones came in another order
+    /// than that of their numbers by far.
     #[inline]
     pub fn covering(&self, user: &[u8], seq: SeqNo) -> Option<SeqNo> {
         self.ranges.covering(user, seq)

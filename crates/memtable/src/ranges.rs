@@ -1,26 +1,26 @@
 //! [`Ranges`]: range tombstones, read without a lock.
 //!
-//! Each insert makes a version: a tree over spans of keys, each with the newest tombstone that covers it.
-//! Versions stand in a chain in the order of sequence numbers. A reader at `seq` goes along it to the
-//! newest version that is not newer, by jumps as in a skew-binary list (Myers, 1983), and looks its key up
-//! in that tree. Each takes O(log n) comparisons.
+//! Each insert makes a state: a tree over spans of keys, each with the newest tombstone that covers it
+//! (`spans`). States stand in a chain in the order of sequence numbers. A reader at `seq` goes down the chain
+//! to the newest state that is not newer, by jumps as in a skew-binary list (Myers, 1983), and looks its
+//! key up in that tree. Each takes O(log n) comparisons.
 //!
 //! Numbers rise, except where writers overtake each other. A tombstone that comes late goes below the
-//! versions that are newer, and these are made anew on top of it: on a branch of their own, as readers
-//! may stand in the old ones. If they are more than [`PATIENCE`], it begins a chain of its own instead, a
-//! run. A run that has become so long that at most [`PATIENCE`] times as many versions of the run before
-//! would have to be made anew is worked into that. So there is one run if numbers rise; in the worst
-//! order `n` tombstones lie in `log n` runs to the base [`PATIENCE`], all of which a reader asks, and for each
-//! O(log n) versions are made.
+//! states that are newer, and these are made anew on top of it: beside the old ones, as readers may stand in
+//! those. If they are more than [`PATIENCE`], it begins a chain of its own instead. A chain that has become
+//! so long that at most [`PATIENCE`] times as many states of the chain before would have to be made anew
+//! is worked into that. So there is one chain if numbers rise; in the worst order `n` tombstones lie in
+//! `log n` chains to the base [`PATIENCE`], all of which a reader asks, and O(log n) states are made for
+//! each.
 //!
 //! What was replaced stays until the memtable drops; it is counted.
 //!
 //! # Invariants
 //! - RANGE-1: what is reached from `newest` never changes, and holds every tombstone whose insert has
 //!   returned, once.
-//! - RANGE-2: numbers do not fall along the chain of a run; a version's tree is made of the tombstones of the
-//!   chain up to it, in its order.
-//! - RANGE-3: a run has at most a [`PATIENCE`]th of the tombstones of the run before.
+//! - RANGE-2: numbers do not fall along a chain; a state's tree is made of its chain's tombstones up to its
+//!   own, in that order.
+//! - RANGE-3: a chain has at most a [`PATIENCE`]th of the tombstones of the chain before.
 
 use std::iter::successors;
 
@@ -29,14 +29,14 @@ use stratalog_base::budget::Account;
 use stratalog_base::range::RangeTombstoneRef;
 use stratalog_base::sync::{AtomicU32, Mutex, Ordering};
 
-use crate::records::{Records, Run, Tombstone, Version};
+use crate::records::{Chain, Records, State, Tombstone};
 
-/// How many versions are made anew for each tombstone that comes late, at most.
+/// How many states are made anew for each tombstone that comes late, at most.
 const PATIENCE: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// See the module page.
 pub(crate) struct Ranges {
-    /// The newest version of the newest run; 0 if there is no tombstone.
+    /// The newest state of the newest chain; 0 if there is no tombstone.
     newest: AtomicU32,
     records: Records,
     /// Held by who adds one.
@@ -50,15 +50,15 @@ impl Ranges {
     }
 
     /// Adds `tombstone`, for memory that is charged to `account`. Waits for no reader; copies O(log n)
-    /// bounds for each version that it makes.
+    /// bounds for each state that it makes.
     pub(crate) fn insert(&self, tombstone: RangeTombstoneRef<'_>, account: &Account) {
         let _writer = self.writer.lock();
         let mut tombstones = vec![self.records.add_tombstone(tombstone, account)];
-        let (base, run) = self.take_apart(&mut tombstones, account);
+        let (base, chain) = self.take_apart(&mut tombstones, account);
         tombstones.sort_by_key(|&tombstone| self.records.tombstone(tombstone).seq); // RANGE-2
-        let push = |before, tombstone| self.push(before, run, tombstone, account);
+        let push = |before, tombstone| self.push(before, chain, tombstone, account);
         let newest = tombstones.into_iter().fold(base, push);
-        // Release: RANGE-1: who sees the version sees all of it.
+        // Release: RANGE-1: who sees the state sees all of it.
         self.newest.store(newest, Ordering::Release);
     }
 
@@ -67,18 +67,18 @@ impl Ranges {
     pub(crate) fn covering(&self, user: &[u8], seq: SeqNo) -> Option<SeqNo> {
         match self.newest.load(Ordering::Acquire) {
             0 => None,
-            newest => self.covering_in_runs(newest, user, seq),
+            newest => self.covering_in_chains(newest, user, seq),
         }
     }
 
-    fn covering_in_runs(&self, newest: u32, user: &[u8], seq: SeqNo) -> Option<SeqNo> {
-        self.runs(newest).fold(None, |found, run| {
-            let version = self.version(self.version_at(run, seq));
-            // Nothing in it is newer than the version.
-            let Some(version) = version.filter(|version| Some(version.seq) > found) else {
+    fn covering_in_chains(&self, newest: u32, user: &[u8], seq: SeqNo) -> Option<SeqNo> {
+        self.chains(newest).fold(None, |found, chain| {
+            let state = self.state(self.state_at(chain, seq));
+            // Nothing in it is newer than the state.
+            let Some(state) = state.filter(|state| Some(state.seq) > found) else {
                 return found;
             };
-            match self.records.covering(version.root, user) {
+            match self.records.covering(state.root, user) {
                 0 => found,
                 tombstone => found.max(Some(self.records.tombstone(tombstone).seq)),
             }
@@ -87,17 +87,17 @@ impl Ranges {
 
     /// All tombstones, in no order.
     pub(crate) fn tombstones(&self) -> impl Iterator<Item = RangeTombstoneRef<'_>> {
-        let runs = self.runs(self.newest.load(Ordering::Acquire));
-        runs.flat_map(|run| self.chain(run)).map(|version| {
-            let &Tombstone { seq, start, end } = self.records.tombstone(version.tombstone);
+        let chains = self.chains(self.newest.load(Ordering::Acquire));
+        chains.flat_map(|chain| self.down_from(chain)).map(|state| {
+            let &Tombstone { seq, start, end } = self.records.tombstone(state.tombstone);
             RangeTombstoneRef { start: self.records.key(start), end: self.records.key(end), seq }
         })
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        let runs = self.runs(self.newest.load(Ordering::Acquire));
-        runs.map(|run| self.len_at(run) as usize).sum()
+        let chains = self.chains(self.newest.load(Ordering::Acquire));
+        chains.map(|chain| self.len_at(chain) as usize).sum()
     }
 
     /// Bytes in use.
@@ -105,69 +105,69 @@ impl Ranges {
         self.records.used_bytes()
     }
 
-    /// The newest version of each run from `newest` on.
-    fn runs(&self, newest: u32) -> impl Iterator<Item = u32> {
+    /// The newest state of each chain from `newest` on.
+    fn chains(&self, newest: u32) -> impl Iterator<Item = u32> {
         let named = |name: u32| (name != 0).then_some(name);
         successors(named(newest), move |&newest| {
-            let run = named(self.records.version(newest).run)?;
-            Some(self.records.run(run).older)
+            let chain = named(self.records.state(newest).chain)?;
+            Some(self.records.chain(chain).older)
         })
     }
 
-    /// The version of that name, if it is one.
+    /// The state of that name, if it is one.
     #[inline]
-    fn version(&self, name: u32) -> Option<&Version> {
-        (name != 0).then(|| self.records.version(name))
+    fn state(&self, name: u32) -> Option<&State> {
+        (name != 0).then(|| self.records.state(name))
     }
 
-    /// `version` and those before it.
-    fn chain(&self, version: u32) -> impl Iterator<Item = &Version> {
-        successors(self.version(version), |version| self.version(version.before))
+    /// `state` and those before it.
+    fn down_from(&self, state: u32) -> impl Iterator<Item = &State> {
+        successors(self.state(state), |state| self.state(state.before))
     }
 
-    fn len_at(&self, version: u32) -> u32 {
-        self.version(version).map_or(0, |version| version.len)
+    fn len_at(&self, state: u32) -> u32 {
+        self.state(state).map_or(0, |state| state.len)
     }
 
-    /// The newest version of the chain from `newest` on that is not newer than `seq`, if there is one.
+    /// The newest state of the chain from `newest` on that is not newer than `seq`, if there is one.
     #[inline]
-    fn version_at(&self, newest: u32, seq: SeqNo) -> u32 {
+    fn state_at(&self, newest: u32, seq: SeqNo) -> u32 {
         let mut at = newest;
         while at != 0 {
-            let version = self.records.version(at);
-            if version.seq <= seq {
+            let state = self.records.state(at);
+            if state.seq <= seq {
                 break;
             }
             // RANGE-2.
-            at = if version.jump_seq > seq { version.jump } else { version.before };
+            at = if state.jump_seq > seq { state.jump } else { state.before };
         }
         at
     }
 
-    /// Adds to `tombstones`, which is the new one, those of the versions to be made anew with it. Returns the version on
-    /// which to put them, 0 if none, and its run.
+    /// Adds to `tombstones`, at first the new one, those of the states that are to be made anew. Returns the
+    /// state on which to put them, 0 if none, and its chain.
     fn take_apart(&self, tombstones: &mut Vec<u32>, account: &Account) -> (u32, u32) {
         let seq = |tombstone: &u32| self.records.tombstone(*tombstone).seq;
         let mut newest = self.newest.load(Ordering::Relaxed); // Stored under the lock.
         while newest != 0 {
             let oldest = tombstones.iter().map(seq).min().expect("there is one at least");
-            let base = self.version_at(newest, oldest);
+            let base = self.state_at(newest, oldest);
             let newer = self.len_at(newest) - self.len_at(base);
             if newer > PATIENCE * tombstones.len() as u32 {
-                let run = Run { older: newest, max_len: newer / PATIENCE }; // RANGE-3
-                return (0, self.records.add_run(run, account));
+                let chain = Chain { older: newest, max_len: newer / PATIENCE }; // RANGE-3
+                return (0, self.records.add_chain(chain, account));
             }
-            let take = |version: u32, len: u32| {
-                self.chain(version).take(len as usize).map(|version| version.tombstone)
+            let take = |state: u32, len: u32| {
+                self.down_from(state).take(len as usize).map(|state| state.tombstone)
             };
             tombstones.extend(take(newest, newer));
-            let run = self.records.version(newest).run;
-            if run == 0 {
+            let chain = self.records.state(newest).chain;
+            if chain == 0 {
                 return (base, 0);
             }
-            let Run { older, max_len } = *self.records.run(run);
+            let Chain { older, max_len } = *self.records.chain(chain);
             if self.len_at(base) + tombstones.len() as u32 <= max_len {
-                return (base, run);
+                return (base, chain);
             }
             tombstones.extend(take(base, u32::MAX));
             newest = older;
@@ -175,28 +175,28 @@ impl Ranges {
         (0, 0)
     }
 
-    /// A version with `tombstone` on top of the version `before`.
-    fn push(&self, before: u32, run: u32, tombstone: u32, account: &Account) -> u32 {
-        let (root, len) = self.version(before).map_or((0, 0), |last| (last.root, last.len));
+    /// A state with `tombstone` on top of the state `before`.
+    fn push(&self, before: u32, chain: u32, tombstone: u32, account: &Account) -> u32 {
+        let (root, len) = self.state(before).map_or((0, 0), |last| (last.root, last.len));
         let jump = self.jump_over(before);
-        let version = Version {
+        let state = State {
             seq: self.records.tombstone(tombstone).seq,
             tombstone,
             root: self.records.cover(root, tombstone, account),
             before,
             jump,
-            jump_seq: self.version(jump).map_or(0, |version| version.seq),
+            jump_seq: self.state(jump).map_or(0, |state| state.seq),
             len: len + 1,
-            run,
+            chain,
         };
-        self.records.add_version(version, account)
+        self.records.add_state(state, account)
     }
 
-    /// Where a version on top of `before` jumps to: to `before`, or over its jump and the next if they are
+    /// Where a state on top of `before` jumps to: to `before`, or over its jump and the next if they are
     /// equally far.
     fn jump_over(&self, before: u32) -> u32 {
-        let jump = |version: &Version| self.version(version.jump);
-        let Some(last) = self.version(before) else { return 0 };
+        let jump = |state: &State| self.state(state.jump);
+        let Some(last) = self.state(before) else { return 0 };
         let Some(middle) = jump(last) else { return before };
         let far_len = jump(middle).map_or(0, |far| far.len);
         if last.len - middle.len == middle.len - far_len { middle.jump } else { before }
@@ -214,21 +214,21 @@ mod tests {
     }
 
     fn lens(ranges: &Ranges) -> Vec<u32> {
-        let runs = ranges.runs(ranges.newest.load(Ordering::Acquire));
-        runs.map(|run| ranges.len_at(run)).collect()
+        let chains = ranges.chains(ranges.newest.load(Ordering::Acquire));
+        chains.map(|chain| ranges.len_at(chain)).collect()
     }
 
     fn assert_invariants(ranges: &Ranges) {
         let lens = lens(ranges);
         assert!(lens.windows(2).all(|pair| pair[0] * PATIENCE <= pair[1]), "RANGE-3: {lens:?}");
-        for run in ranges.runs(ranges.newest.load(Ordering::Acquire)) {
-            for version in ranges.chain(run) {
-                let before = ranges.version(version.before);
-                assert_eq!(version.len, before.map_or(0, |before| before.len) + 1);
-                assert!(before.is_none_or(|before| before.seq <= version.seq), "RANGE-2");
-                let jump = ranges.version(version.jump);
-                assert_eq!(version.jump_seq, jump.map_or(0, |jump| jump.seq));
-                assert_eq!(ranges.version_at(run, version.seq - 1), version.before, "RANGE-2");
+        for chain in ranges.chains(ranges.newest.load(Ordering::Acquire)) {
+            for state in ranges.down_from(chain) {
+                let before = ranges.state(state.before);
+                assert_eq!(state.len, before.map_or(0, |before| before.len) + 1);
+                assert!(before.is_none_or(|before| before.seq <= state.seq), "RANGE-2");
+                let jump = ranges.state(state.jump);
+                assert_eq!(state.jump_seq, jump.map_or(0, |jump| jump.seq));
+                assert_eq!(ranges.state_at(chain, state.seq - 1), state.before, "RANGE-2");
             }
         }
     }

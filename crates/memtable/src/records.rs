@@ -5,8 +5,8 @@
 //! | key | its length | its bytes |
 //! | tombstone | [`Tombstone`] | |
 //! | node | [`NodeHead`] | its [`Bound`]s |
-//! | version | [`Version`] | |
-//! | run | [`Run`] | |
+//! | state | [`State`] | |
+//! | chain | [`Chain`] | |
 //!
 //! A record is named by its offset; none has the name 0.
 //!
@@ -64,29 +64,29 @@ pub(crate) struct Bound {
     pub(crate) to: u32,
 }
 
-/// The tombstones of a run up to a number.
+/// What the tombstones of a chain make up to one of them.
 #[derive(Clone, Copy)]
-pub(crate) struct Version {
-    /// That of `tombstone`, which is the newest.
+pub(crate) struct State {
+    /// That of `tombstone`, the newest.
     pub(crate) seq: SeqNo,
     pub(crate) tombstone: u32,
     /// Of the tree over all of them.
     pub(crate) root: u32,
-    /// The version without the newest; 0 if that is all.
+    /// The state without the newest; 0 if that is all.
     pub(crate) before: u32,
-    /// An older version, to which a search may jump, and its number; 0 if none.
+    /// An older state, to which a search may jump, and its number; 0 if none.
     pub(crate) jump: u32,
     pub(crate) jump_seq: SeqNo,
     /// How many there are.
     pub(crate) len: u32,
-    /// 0 for the first run.
-    pub(crate) run: u32,
+    /// 0 for the first chain.
+    pub(crate) chain: u32,
 }
 
-/// What the versions of a run share, except those of the first.
+/// What the states of a chain share, if it is not the first.
 #[derive(Clone, Copy)]
-pub(crate) struct Run {
-    /// The newest version of the run before.
+pub(crate) struct Chain {
+    /// The newest state of the chain before.
     pub(crate) older: u32,
     /// The most tombstones it holds before it is worked into that.
     pub(crate) max_len: u32,
@@ -112,12 +112,12 @@ impl Records {
         self.nodes.add(NodeHead { level, len: bounds.len() as u16 }, bounds, account)
     }
 
-    pub(crate) fn add_version(&self, version: Version, account: &Account) -> u32 {
-        self.rest.add::<_, u8>(version, &[], account)
+    pub(crate) fn add_state(&self, state: State, account: &Account) -> u32 {
+        self.rest.add::<_, u8>(state, &[], account)
     }
 
-    pub(crate) fn add_run(&self, run: Run, account: &Account) -> u32 {
-        self.rest.add::<_, u8>(run, &[], account)
+    pub(crate) fn add_chain(&self, chain: Chain, account: &Account) -> u32 {
+        self.rest.add::<_, u8>(chain, &[], account)
     }
 
     #[inline]
@@ -143,15 +143,15 @@ impl Records {
     }
 
     #[inline]
-    pub(crate) fn version(&self, version: u32) -> &Version {
+    pub(crate) fn state(&self, state: u32) -> &State {
         // SAFETY: RECORD-1.
-        unsafe { self.rest.record::<_, u8>(version, |_| 0).0 }
+        unsafe { self.rest.record::<_, u8>(state, |_| 0).0 }
     }
 
     #[inline]
-    pub(crate) fn run(&self, run: u32) -> &Run {
+    pub(crate) fn chain(&self, chain: u32) -> &Chain {
         // SAFETY: RECORD-1.
-        unsafe { self.rest.record::<_, u8>(run, |_| 0).0 }
+        unsafe { self.rest.record::<_, u8>(chain, |_| 0).0 }
     }
 }
 

@@ -74,8 +74,7 @@ fn many_tombstones_agree_with_a_list_in_every_order() {
         for seq in numbers(seed % 5, 2000, &mut random) {
             let longest = [1, 3, 30, KEYS][random.below(4) as usize];
             let start = random.below(KEYS);
-            let [start, end] =
-                [start, start + random.below(longest + 1)].map(|key| key.to_be_bytes());
+            let [start, end] = [start, start + random.below(longest + 1)].map(u64::to_be_bytes);
             memtable.insert_range(&start, &end, seq).unwrap();
             model.push(RangeTombstone { start: start.into(), end: end.into(), seq });
             let (user, seq) = (random.below(KEYS).to_be_bytes(), random.below(2010));
