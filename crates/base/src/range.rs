@@ -55,17 +55,6 @@ impl RangeTombstoneRef<'_> {
     }
 }
 
-/// A stretch of keys that the same tombstones cover.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span<'a> {
-    /// The first user key.
-    pub start: &'a [u8],
-    /// The first user key behind it.
-    pub end: &'a [u8],
-    /// The sequence numbers of the tombstones that cover it, newest first; at least one.
-    pub seqs: Vec<SeqNo>,
-}
-
 /// Range tombstones, cut into spans. Immutable.
 ///
 /// ```
@@ -93,7 +82,6 @@ pub struct Fragments {
     node_ends: Box<[usize]>,
     /// The sequence numbers of the tombstones that stand in each node, newest first.
     seqs: Box<[SeqNo]>,
-    newest: SeqNo,
 }
 
 /// A tombstone, its ends as indices of bounds.
@@ -137,7 +125,6 @@ impl Fragments {
         Fragments {
             bound_ends: bound_ends.collect(),
             bound_bytes: bounds.concat().into(),
-            newest: tombstones.iter().map(|tombstone| tombstone.seq).max().unwrap_or(0),
             tombstones,
             node_ends,
             seqs,
@@ -152,11 +139,6 @@ impl Fragments {
     /// Whether there is no tombstone.
     pub fn is_empty(&self) -> bool {
         self.tombstones.is_empty()
-    }
-
-    /// The greatest sequence number; 0 if there is none.
-    pub fn newest(&self) -> SeqNo {
-        self.newest
     }
 
     /// Bytes that it takes from the allocator.
@@ -182,18 +164,6 @@ impl Fragments {
             start: self.bound(start as usize),
             end: self.bound(end as usize),
             seq,
-        })
-    }
-
-    /// The spans that are covered, in the order of their keys.
-    ///
-    /// Their numbers may be n² in all, where tombstones nest.
-    pub fn spans(&self) -> impl Iterator<Item = Span<'_>> {
-        (0..self.spans_len()).filter_map(|span| {
-            let mut seqs = self.nodes_over(span).collect::<Vec<_>>().concat();
-            seqs.sort_unstable_by(|a, b| b.cmp(a));
-            let (start, end) = (self.bound(span), self.bound(span + 1));
-            (!seqs.is_empty()).then_some(Span { start, end, seqs })
         })
     }
 
@@ -333,33 +303,9 @@ mod tests {
                 "seed {seed}"
             );
             assert_eq!((fragments.len(), fragments.is_empty()), (kept.len(), kept.is_empty()));
-            assert_eq!(fragments.newest(), kept.iter().map(|kept| kept.seq).max().unwrap_or(0));
             let start = kept.iter().map(|kept| &*kept.start).min();
             let end = kept.iter().map(|kept| &*kept.end).max();
             assert_eq!(fragments.bounds(), start.zip(end), "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn spans_are_apart_and_hold_what_covers_them() {
-        for seed in 1..200 {
-            let mut random = Random(seed);
-            let given: Vec<_> = (0..random.below(30)).map(|_| random.tombstone()).collect();
-            let fragments = Fragments::new(given.iter().map(RangeTombstone::as_ref));
-            let spans: Vec<_> = fragments.spans().collect();
-            assert!(spans.iter().all(|span| span.start < span.end), "seed {seed}");
-            assert!(spans.windows(2).all(|pair| pair[0].end <= pair[1].start), "seed {seed}");
-            for span in &spans {
-                let covers = |t: &&RangeTombstone| *t.start <= *span.start && *span.end <= *t.end;
-                let mut seqs: Vec<_> = given.iter().filter(covers).map(|t| t.seq).collect();
-                seqs.sort_by(|a, b| b.cmp(a));
-                assert_eq!(span.seqs, seqs, "seed {seed}");
-            }
-            for _ in 0..50 {
-                let user = random.key();
-                let covered = spans.iter().any(|span| (span.start..span.end).contains(&&*user));
-                assert_eq!(covered, naive(&given, &user, SeqNo::MAX).is_some(), "seed {seed}");
-            }
         }
     }
 
