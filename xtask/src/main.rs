@@ -1,12 +1,12 @@
 //! Project automation: `cargo xtask COMMAND`. Standard library only, so that it builds in seconds.
 
-mod asan;
 mod bench;
 mod check;
 mod crash;
 mod fuzz;
 mod loom;
 mod run;
+mod sanitize;
 mod tidy;
 
 use std::process::ExitCode;
@@ -23,6 +23,8 @@ cargo xtask COMMAND
   fuzz [TARGET…] [--seconds N]
                            fuzz the decoders, default 60 s a target
   asan [CRATE…]            tests under the address sanitizer, default memtable (nightly)
+  tsan [CRATE…]            tests under the thread sanitizer, default memtable, sstable, wal and engine
+                           (nightly with rust-src)
   bench SUITE,… [--peers A,B] [--rounds N] [--scale X] [--durability CLASS] [--json FILE] …
                            measure side by side; `all` for every suite; more options: bench --help
   bench --list             suites, their cases, and what can be measured beside ours
@@ -45,7 +47,8 @@ fn main() -> ExitCode {
         "crash" => crash::power_cuts(&args),
         "kill" => crash::kills(&args),
         "fuzz" => fuzz::run(&args),
-        "asan" => asan::run(&args),
+        "asan" => sanitize::address(&args),
+        "tsan" => sanitize::thread(&args),
         "bench" => bench::run(&args),
         "" | "help" | "-h" | "--help" => {
             print!("{USAGE}");
