@@ -51,6 +51,7 @@ fn a_record_is_its_parts_in_a_row() {
     let log = create(&fs, LogOptions::default());
     let parts = [&b"one "[..], b"", b"two ", b"three"].map(IoSlice::new);
     let place = log.append(&parts, Durability::Interval).unwrap().wait().unwrap();
+    log.close().unwrap(); // Else its thread may write out the ring while that is being read.
     let expected = [(place.position, b"one two three".to_vec())];
     assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, expected);
 }
