@@ -57,7 +57,7 @@ fn run(sanitizer: &Sanitizer, args: &[String]) -> Outcome {
         let mut command = Command::new("rustup");
         command.current_dir(root()).args(["run", "nightly", "cargo", "test"]);
         command.args(sanitizer.build).args(["--target", TARGET]);
-        command.args(["-p", &package, "--lib", "--test", "it", "--"]);
+        command.args(["-p", &package, "--no-fail-fast", "--lib", "--test", "it", "--"]);
         command.args(sanitizer.skipped.iter().flat_map(|module| ["--skip", module]));
         command.env("RUSTFLAGS", format!("-Zsanitizer={}", sanitizer.name));
         command.env("CARGO_TARGET_DIR", target_dir().join("sanitize").join(sanitizer.name));
