@@ -281,7 +281,7 @@ mod tests {
             let Shortcuts { newest, level, nodes, .. } = &memtable.shortcuts;
             assert!(!newest.load(Ordering::Acquire).is_null(), "an array was made");
             let (level, nodes) = (level.load(Ordering::Relaxed), nodes.load(Ordering::Relaxed));
-            assert!((level > 1) == (count == 40_000), "{nodes} nodes on level {level}");
+            assert!(level > 1 || count < 40_000, "{nodes} nodes on level {level}");
         }
     }
 }
