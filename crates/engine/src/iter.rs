@@ -1,15 +1,12 @@
 //! [`Iter`]: the entries of a range, from both ends.
 
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
 
 use stratalog_base::{Error, Result, SeqNo, Slice};
 
-use crate::scan::{Backward, Forward, is_above, is_below};
+use crate::Keys;
+use crate::scan::{Backward, Forward, KeyBound, Scope, is_above, is_below};
 use crate::store::Store;
-use crate::view::View;
-
-type KeyBound = Bound<Box<[u8]>>;
 
 /// The entries of a range as of the moment when the iterator was made.
 ///
@@ -20,10 +17,7 @@ type KeyBound = Bound<Box<[u8]>>;
 /// It keeps the memtables and table files of its moment: do not keep it for long.
 #[derive(Debug)]
 pub struct Iter {
-    view: Arc<View>,
-    seq: SeqNo,
-    lower: KeyBound,
-    upper: KeyBound,
+    scope: Scope,
     front: Option<Forward>,
     back: Option<Backward>,
     /// Where the front end starts; `None` once it stands on an entry that was returned.
@@ -49,16 +43,12 @@ enum Start {
 }
 
 impl Start {
-    fn or<'a>(&'a self, bound: &'a KeyBound) -> Bound<&'a [u8]> {
+    fn or<'a>(&'a self, bound: Bound<&'a [u8]>) -> Bound<&'a [u8]> {
         match self {
-            Start::Bound => borrow(bound),
+            Start::Bound => bound,
             Start::Key(key) => Bound::Included(key),
         }
     }
-}
-
-fn borrow(bound: &KeyBound) -> Bound<&[u8]> {
-    bound.as_ref().map(|key| &**key)
 }
 
 /// The upper bound of the keys that begin with `prefix`.
@@ -89,14 +79,13 @@ impl Iter {
 
     fn new(store: &Store, at: Option<SeqNo>, lower: KeyBound, upper: KeyBound) -> Iter {
         let view = store.view.pin().share();
+        let seq = at.unwrap_or_else(|| store.newest_visible()); // VIEW-2: read after the pin.
+        let scope = Scope { view, seq, lower, upper, keys_only: false };
         Iter {
-            view,
-            seq: at.unwrap_or_else(|| store.newest_visible()), // VIEW-2: read after the pin.
+            scope,
             front_at: Some(Start::Bound),
             back_at: Some(Start::Bound),
             walking: false,
-            lower,
-            upper,
             front: None,
             back: None,
             met: false,
@@ -117,7 +106,7 @@ impl Iter {
             return Ok(None);
         }
         let front = self.front.as_mut().expect("it made the step");
-        let entry = front.entry(&self.view.tree.values);
+        let entry = front.entry(&self.scope.view.tree.values);
         entry.inspect_err(|_| (self.ended, self.walking) = (true, false)).map(Some)
     }
 
@@ -130,7 +119,7 @@ impl Iter {
             return Ok(None);
         }
         let back = self.back.as_mut().expect("it made the step");
-        let entry = back.entry(&self.view.tree.values).inspect_err(|_| self.ended = true);
+        let entry = back.entry(&self.scope.view.tree.values).inspect_err(|_| self.ended = true);
         entry.map(|(user, value)| Some((user, &**value)))
     }
 
@@ -138,7 +127,7 @@ impl Iter {
     /// back to entries that were returned before.
     pub fn seek(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
-        let start = match is_below(key, borrow(&self.lower)) {
+        let start = match is_below(key, self.scope.lower()) {
             true => Start::Bound,
             false => Start::Key(key.into()),
         };
@@ -147,12 +136,30 @@ impl Iter {
         self.met = false;
     }
 
+    /// The keys alone, from here on. No value is read: neither from a value file nor, where it lies beside
+    /// its key, from memory.
+    pub fn keys(mut self) -> Keys {
+        self.scope.keys_only = true;
+        Keys::new(self)
+    }
+
+    /// Where the front end stands, after a step that found an entry.
+    #[inline]
+    pub(crate) fn front_key(&self) -> &[u8] {
+        self.front.as_ref().expect("it made the step").user()
+    }
+
+    /// The same of the back end.
+    pub(crate) fn back_key(&self) -> &[u8] {
+        self.back.as_ref().expect("it made the step").user()
+    }
+
     /// Moves the front end to its next entry; false if there is none.
     #[inline]
-    fn step_front(&mut self) -> Result<bool> {
+    pub(crate) fn step_front(&mut self) -> Result<bool> {
         let found = match &mut self.front {
             Some(front) if self.walking => match front.next() {
-                Ok(found) => found && !is_above(front.user(), borrow(&self.upper)),
+                Ok(found) => found && !is_above(front.user(), self.scope.upper()),
                 Err(error) => {
                     (self.ended, self.walking) = (true, false);
                     return Err(error);
@@ -170,14 +177,11 @@ impl Iter {
         if !self.may_go_on()? {
             return Ok(false);
         }
-        let lower = borrow(&self.lower);
         // A back end that has not returned what it stands on bounds this one from there.
-        let upper = self.back_at.as_ref().unwrap_or(&Start::Bound).or(&self.upper);
-        let front = self
-            .front
-            .get_or_insert_with(|| Forward::new(&self.view, self.seq, lower, borrow(&self.upper)));
+        let upper = self.back_at.as_ref().unwrap_or(&Start::Bound).or(self.scope.upper());
+        let front = self.front.get_or_insert_with(|| Forward::new(&self.scope));
         let moved = match self.front_at.take() {
-            Some(start) => front.seek(start.or(&self.lower)),
+            Some(start) => front.seek(start.or(self.scope.lower())),
             None => front.next(),
         };
         let found = moved.inspect_err(|_| self.ended = true)?;
@@ -188,19 +192,16 @@ impl Iter {
     }
 
     /// Moves the back end to its next entry; false if there is none.
-    fn step_back(&mut self) -> Result<bool> {
+    pub(crate) fn step_back(&mut self) -> Result<bool> {
         if !self.may_go_on()? {
             return Ok(false);
         }
         // A front end that was sent somewhere bounds this one from there.
-        let lower = self.front_at.as_ref().unwrap_or(&Start::Bound).or(&self.lower);
-        let upper = borrow(&self.upper);
+        let lower = self.front_at.as_ref().unwrap_or(&Start::Bound).or(self.scope.lower());
         self.walking = false;
-        let back = self
-            .back
-            .get_or_insert_with(|| Backward::new(&self.view, self.seq, borrow(&self.lower), upper));
+        let back = self.back.get_or_insert_with(|| Backward::new(&self.scope));
         let moved = match self.back_at.take() {
-            Some(start) => back.seek(start.or(&self.upper)),
+            Some(start) => back.seek(start.or(self.scope.upper())),
             None => back.next(),
         };
         let found = moved.inspect_err(|_| self.ended = true)?;
@@ -231,8 +232,8 @@ impl Iterator for Iter {
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.step_front();
         let entry = found.and_then(|found| {
-            let Some(front) = self.front.as_ref().filter(|_| found) else { return Ok(None) };
-            let value = front.value_slice(&self.view.tree.values);
+            let Some(front) = self.front.as_mut().filter(|_| found) else { return Ok(None) };
+            let value = front.value_slice(&self.scope.view.tree.values);
             let value = value.inspect_err(|_| (self.ended, self.walking) = (true, false))?;
             Ok(Some((Slice::copy(front.user()), value)))
         });
@@ -245,7 +246,7 @@ impl DoubleEndedIterator for Iter {
         let found = self.step_back();
         let entry = found.and_then(|found| {
             let Some(back) = self.back.as_mut().filter(|_| found) else { return Ok(None) };
-            let entry = back.entry(&self.view.tree.values).inspect_err(|_| self.ended = true);
+            let entry = back.entry(&self.scope.view.tree.values).inspect_err(|_| self.ended = true);
             entry.map(|(user, value)| Some((Slice::copy(user), value.clone())))
         });
         entry.transpose()

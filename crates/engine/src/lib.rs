@@ -14,7 +14,7 @@
 //! batch.put(b"grace", b"1906").delete(b"ada");
 //! db.write(&batch, &WriteOptions::new().durability(Durability::Sync))?;
 //!
-//! let keys: Vec<_> = db.prefix("a").map(|entry| entry.map(|(key, _)| key)).collect::<Result<_, _>>()?;
+//! let keys: Vec<_> = db.prefix("a").keys().collect::<Result<_, _>>()?;
 //! assert_eq!(keys, [b"alan"]);
 //! db.close()?;
 //! # std::fs::remove_dir_all(&dir).unwrap();
@@ -37,6 +37,7 @@ mod db;
 mod file_name;
 mod iter;
 mod jobs;
+mod keys;
 mod lanes;
 mod manifest;
 mod options;
@@ -58,6 +59,7 @@ mod write;
 pub use batch::Batch;
 pub use db::{Commit, Db};
 pub use iter::Iter;
+pub use keys::Keys;
 pub use options::{Options, WriteOptions};
 pub use snapshot::Snapshot;
 pub use stats::{CheckReport, DroppedRange, LevelStats, RecoveryReport, Stats};

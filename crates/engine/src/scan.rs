@@ -10,7 +10,7 @@ use std::sync::Arc;
 use stratalog_base::{Cursor, KeyBuf, KeyRef, Kind, Result, SeqNo, Slice, Trailer};
 use stratalog_compaction::{LEVELS, LevelCursor, Merge, Readable, Run, Shape};
 use stratalog_memtable::MemtableCursor;
-use stratalog_sstable::{Bounds, ReadUse, Reads, Table};
+use stratalog_sstable::{Bounds, ReadUse, Reads, Table, ValuesAhead};
 
 use crate::table_file::TableFile;
 use crate::values::{Tree, Values};
@@ -105,15 +105,39 @@ impl Run for Stretch {
     }
 }
 
-/// A merge of the parts of `view` that may hold keys between the bounds. Entries beyond `bounds`, which
-/// are not narrower, are not looked for.
-fn merge(
-    view: &View,
-    (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
-    bounds: Bounds,
-) -> Merge<Source> {
+pub(crate) type KeyBound = Bound<Box<[u8]>>;
+
+/// What an iterator walks over.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub view: Arc<View>,
+    /// The newest write that it sees.
+    pub seq: SeqNo,
+    pub lower: KeyBound,
+    pub upper: KeyBound,
+    /// Whether nobody will ask for a value.
+    pub keys_only: bool,
+}
+
+impl Scope {
+    #[inline]
+    pub fn lower(&self) -> Bound<&[u8]> {
+        self.lower.as_ref().map(|key| &**key)
+    }
+
+    #[inline]
+    pub fn upper(&self) -> Bound<&[u8]> {
+        self.upper.as_ref().map(|key| &**key)
+    }
+}
+
+/// A merge of the parts of the view that may hold keys within the scope. Entries beyond `bounds`, which are
+/// not narrower, are not looked for.
+fn merge(scope: &Scope, bounds: Bounds) -> Merge<Source> {
+    let (view, lower, upper) = (&scope.view, scope.lower(), scope.upper());
     let bounded = bounds.lower.is_some() || bounds.upper.is_some();
-    let reads = Reads { purpose: ReadUse::Lookup, bounds: bounded.then(|| Arc::new(bounds)) };
+    let bounds = bounded.then(|| Arc::new(bounds));
+    let reads = Reads { purpose: ReadUse::Lookup, bounds, keys_only: scope.keys_only };
     let is_before = |table: &Arc<TableFile>| is_below(&table.summary().largest.user, lower);
     let is_behind = |table: &Arc<TableFile>| is_above(&table.summary().smallest.user, upper);
 
@@ -224,15 +248,21 @@ pub(crate) struct Forward {
     separated: bool,
     /// Where it was put, if so, once asked for.
     fetched: Slice,
+    ahead: ValuesAhead,
 }
 
 impl Forward {
-    pub fn new(view: &View, seq: SeqNo, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Forward {
+    pub fn new(scope: &Scope) -> Forward {
         // Forwards, only the upper bound can be passed.
-        let bounds = Bounds { lower: None, upper: upper_key(upper).map(KeyRef::to_owned) };
-        let merge = merge(view, (lower, upper), bounds);
-        let (user, fetched) = (KeyBuf::default(), Slice::default());
-        Forward { merge, seq, user, separated: false, fetched }
+        let bounds = Bounds { lower: None, upper: upper_key(scope.upper()).map(KeyRef::to_owned) };
+        Forward {
+            merge: merge(scope, bounds),
+            seq: scope.seq,
+            user: KeyBuf::default(),
+            separated: false,
+            fetched: Slice::default(),
+            ahead: ValuesAhead::default(),
+        }
     }
 
     /// Moves to the first entry within `lower`; false if there is none.
@@ -269,7 +299,7 @@ impl Forward {
         if !self.separated {
             return Ok((self.user.as_slice(), self.merge.value()));
         }
-        self.fetched = values.fetch(self.merge.value())?;
+        self.fetched = values.fetch(self.merge.value(), &mut self.ahead)?;
         Ok((self.user.as_slice(), &self.fetched))
     }
 
@@ -278,10 +308,10 @@ impl Forward {
     /// # Errors
     /// As [`Forward::entry`].
     #[inline]
-    pub fn value_slice(&self, values: &Values) -> Result<Slice> {
+    pub fn value_slice(&mut self, values: &Values) -> Result<Slice> {
         match self.separated {
             false => Ok(self.merge.value_slice()),
-            true => values.fetch(self.merge.value()),
+            true => values.fetch(self.merge.value(), &mut self.ahead),
         }
     }
 
@@ -312,18 +342,26 @@ pub(crate) struct Backward {
     merge: Merge<Source>,
     seq: SeqNo,
     user: KeyBuf,
-    /// What the entry stores: its value, or the handle to it.
+    /// What the entry stores: its value, or the handle to it. Empty if nobody will ask.
     value: Slice,
     separated: bool,
+    ahead: ValuesAhead,
+    keys_only: bool,
 }
 
 impl Backward {
-    pub fn new(view: &View, seq: SeqNo, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Backward {
+    pub fn new(scope: &Scope) -> Backward {
         // Backwards, only the lower bound can be passed.
-        let bounds = Bounds { lower: lower_key(lower).map(KeyRef::to_owned), upper: None };
-        let merge = merge(view, (lower, upper), bounds);
-        let (user, value) = (KeyBuf::default(), Slice::default());
-        Backward { merge, seq, user, value, separated: false }
+        let bounds = Bounds { lower: lower_key(scope.lower()).map(KeyRef::to_owned), upper: None };
+        Backward {
+            merge: merge(scope, bounds),
+            seq: scope.seq,
+            user: KeyBuf::default(),
+            value: Slice::default(),
+            separated: false,
+            ahead: ValuesAhead::default(),
+            keys_only: scope.keys_only,
+        }
     }
 
     /// Moves to the last entry within `upper`; false if there is none.
@@ -344,7 +382,10 @@ impl Backward {
                 let trailer = self.merge.key().trailer;
                 if trailer.seq() <= self.seq {
                     let kind = trailer.kind();
-                    newest = (kind != Kind::Delete).then(|| (kind, self.merge.value_slice()));
+                    newest = (kind != Kind::Delete).then(|| match self.keys_only {
+                        true => (kind, Slice::default()),
+                        false => (kind, self.merge.value_slice()),
+                    });
                 }
                 self.merge.prev()?;
             }
@@ -367,7 +408,7 @@ impl Backward {
     /// Of reading the value from its value file.
     pub fn entry(&mut self, values: &Values) -> Result<(&[u8], &Slice)> {
         if self.separated {
-            self.value = values.fetch(&self.value)?;
+            self.value = values.fetch(&self.value, &mut self.ahead)?;
             self.separated = false;
         }
         Ok((self.user.as_slice(), &self.value))

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use stratalog_base::sync::{AtomicBool, Ordering};
 use stratalog_base::{Error, Kind, Result, Slice, Trailer};
 use stratalog_compaction::Version;
-use stratalog_sstable::{BlockCache, Handles, ValueFile, ValueHandle, ValueSummary};
+use stratalog_sstable::{BlockCache, Handles, ValueFile, ValueHandle, ValueSummary, ValuesAhead};
 
 use crate::file_name::DataFile;
 use crate::table_file::{TableFile, Trash};
@@ -129,13 +129,13 @@ impl Values {
         }
     }
 
-    /// The value that a separated entry's stored handle leads to, for an iterator.
+    /// The value that a separated entry's stored handle leads to, for an iterator, which reads `ahead`.
     ///
     /// # Errors
     /// As [`Values::read`].
-    pub fn fetch(&self, stored: &[u8]) -> Result<Slice> {
+    pub fn fetch(&self, stored: &[u8], ahead: &mut ValuesAhead) -> Result<Slice> {
         let handle = handle(stored);
-        self.file(&handle)?.scan(&handle)
+        self.file(&handle)?.scan(&handle, ahead)
     }
 
     /// The value that `handle` leads to, past the cache.

@@ -51,7 +51,7 @@ use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use stratalog_base::{KeyRef, Kind, SeqNo};
 
 use crate::cache::Cached;
-use crate::shared::{Shared, prefetch};
+use crate::shared::Shared;
 use crate::{MAX_BLOCK_BYTES, ValueHandle};
 
 /// Base, count, interval, width, reserved.
@@ -405,7 +405,7 @@ impl Block {
 
     /// The encoded entries.
     #[inline]
-    fn entries(&self) -> &[u8] {
+    pub(crate) fn entries(&self) -> &[u8] {
         &self.bytes()[self.entries_at as usize..]
     }
 
@@ -418,22 +418,6 @@ impl Block {
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Entry {
         self.entry_at(self.offset(index))
-    }
-
-    /// Asks for the first lines of the entry, which is about to be read: where its value lies is only
-    /// known once the first of them has come.
-    #[inline]
-    pub(crate) fn prefetch_entry(&self, index: usize) {
-        prefetch(self.entries().as_ptr().wrapping_add(self.offset(index)), 3);
-    }
-
-    /// Asks for the lines at `range` of the entries, as far as there are such, up to `most`.
-    #[inline]
-    pub(crate) fn prefetch_range(&self, range: Range<usize>, most: usize) {
-        let end = range.end.min(self.entries().len());
-        if let Some(bytes) = self.entries().get(range.start..end) {
-            prefetch(bytes.as_ptr(), bytes.len().div_ceil(64).min(most));
-        }
     }
 
     /// The entry that starts at `offset`.

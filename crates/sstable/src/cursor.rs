@@ -30,10 +30,6 @@ use crate::table::Table;
 
 /// Blocks in a row after which the one ahead is pinned.
 const PIN_AHEAD_AFTER: u32 = 2;
-/// The most lines of the block ahead that a step asks for.
-const LINES_A_STEP: usize = 16;
-/// The lines behind the entry found that a seek asks for.
-const LINES_A_SEEK: usize = 12;
 
 /// A [`Cursor`] over one table. Owned: it keeps the table, and the block it stands in, alive.
 #[derive(Debug)]
@@ -245,6 +241,17 @@ impl TableCursor {
         self.table.prefetch(next.wrapping_add_signed(self.direction));
     }
 
+    /// Asks for what lies in the block ahead where the present entry lies in its own, at `range`; of keys
+    /// alone, where the entry with the same number lies.
+    #[inline]
+    fn prefetch_like(&self, range: Range<usize>) {
+        match &self.ahead {
+            Some((ahead, _)) if self.reads.keys_only => ahead.prefetch_key(self.index),
+            Some((ahead, _)) => ahead.prefetch_range(range),
+            None => {}
+        }
+    }
+
     /// Whether the table has no entries, but range tombstones.
     fn is_empty(&self) -> bool {
         self.table.meta().top.blocks() == 0
@@ -374,7 +381,7 @@ impl Cursor for TableCursor {
         };
         self.load(number)?;
         let (block, _) = self.present();
-        let index = block.lower_bound_ahead(target, LINES_A_SEEK).max(self.window.start);
+        let index = block.lower_bound_ahead(target, self.reads.keys_only).max(self.window.start);
         if index >= self.window.end {
             return self.leave_front();
         }
@@ -415,9 +422,7 @@ impl Cursor for TableCursor {
         self.user.replace_tail(entry.shared, block.suffix(&entry));
         self.index = index;
         self.entry = entry;
-        if let Some((ahead, _)) = &self.ahead {
-            ahead.prefetch_range(start..entry.end, LINES_A_STEP);
-        }
+        self.prefetch_like(start..entry.end);
         Ok(())
     }
 
@@ -428,9 +433,7 @@ impl Cursor for TableCursor {
             return self.leave_back();
         }
         self.place(self.index - 1);
-        if let Some((ahead, _)) = &self.ahead {
-            ahead.prefetch_range(self.entry.suffix_at..self.entry.end, LINES_A_STEP);
-        }
+        self.prefetch_like(self.entry.suffix_at..self.entry.end);
         Ok(())
     }
 
@@ -452,7 +455,7 @@ impl Cursor for TableCursor {
         let is_lookup = self.reads.purpose == ReadUse::Lookup;
         self.ahead = self.table.cached(number, is_lookup).map(|block| (block, number));
         if let Some((block, _)) = &self.ahead {
-            block.lower_bound_ahead(target, LINES_A_SEEK);
+            block.lower_bound_ahead(target, self.reads.keys_only);
         }
         false
     }

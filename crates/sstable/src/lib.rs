@@ -45,6 +45,7 @@
 //! | `compress.rs`, `compress/` | LZ4 and Zstd; dictionaries |
 //! | `block.rs` | the layout of a data block, encoder and decoder |
 //! | `search.rs` | finding entries in a block |
+//! | `ahead.rs` | asking for parts of a block before they are needed |
 //! | `separators.rs` | sorted lower bounds and their search |
 //! | `index.rs` | an index partition: separators, offsets and ages of data blocks |
 //! | `filter.rs`, `filter/` | the filter's codec; Bloom and Ribbon |
@@ -68,6 +69,7 @@
 //! | `pin.rs` | the one unsafe step |
 //! | `fuzz.rs` | the decoders, bare, for the fuzz targets |
 
+mod ahead;
 mod block;
 mod cache;
 mod compress;
@@ -126,5 +128,5 @@ pub use options::{
 pub use reads::{Bounds, ReadUse, Reads};
 pub use summary::{TableSummary, ValueRef};
 pub use table::Table;
-pub use value_file::{ValueFile, ValueHandle, ValueSummary, ValueWriter};
+pub use value_file::{ValueFile, ValueHandle, ValueSummary, ValueWriter, ValuesAhead};
 pub use writer::TableWriter;

@@ -31,11 +31,14 @@ pub struct Reads {
     pub purpose: ReadUse,
     /// The entries to show; without, all. Blocks beyond are not read.
     pub bounds: Option<Arc<Bounds>>,
+    /// Whether values are left alone: a walk then asks for no memory of theirs. A value that is asked
+    /// for all the same is there, but has to be waited for.
+    pub keys_only: bool,
 }
 
 impl From<ReadUse> for Reads {
     fn from(purpose: ReadUse) -> Reads {
-        Reads { purpose, bounds: None }
+        Reads { purpose, bounds: None, keys_only: false }
     }
 }
 

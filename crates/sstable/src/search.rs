@@ -20,12 +20,13 @@ impl Block {
         }
     }
 
-    /// [`Block::lower_bound`], which asks for up to `lines` lines from there on before it has compared.
+    /// [`Block::lower_bound`], which asks for entries from there on before it has compared, or for their
+    /// keys alone.
     #[inline]
-    pub(crate) fn lower_bound_ahead(&self, target: KeyRef<'_>, lines: usize) -> usize {
+    pub(crate) fn lower_bound_ahead(&self, target: KeyRef<'_>, keys_only: bool) -> usize {
         let candidates = self.candidates(target.user);
         if candidates.start < self.len() {
-            self.prefetch_range(self.offset(candidates.start)..usize::MAX, lines);
+            self.prefetch_from(candidates.start, keys_only);
         }
         let common = self.common();
         match target.user.get(..common.len()) {

@@ -42,6 +42,24 @@ impl Sweep {
         self.streak = 0;
     }
 
+    /// Says that what comes next is `wanted`, and unrelated unless it lies beside what came before: with no
+    /// more between than is wanted.
+    #[inline]
+    pub(crate) fn come_to(&mut self, wanted: &Range<u64>) {
+        let between = wanted.start.saturating_sub(self.last.end);
+        let between = between.max(self.last.start.saturating_sub(wanted.end));
+        if between > wanted.end - wanted.start {
+            self.jump();
+        }
+    }
+
+    /// Says that `wanted` was had without reading.
+    #[inline]
+    pub(crate) fn pass(&mut self, wanted: Range<u64>) {
+        self.come_to(&wanted);
+        self.last = wanted;
+    }
+
     /// How much to read where `wanted` is missing.
     fn window_bytes(&self, wanted: u64) -> u64 {
         match self.streak.checked_sub(SINGLE_READS) {

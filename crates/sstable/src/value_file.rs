@@ -45,11 +45,13 @@
 //! - VALUE-3: magic numbers, format version, footer length and footer checksum keep their places in
 //!   every format version; they are those of a table.
 
+mod ahead;
 mod handle;
 mod reader;
 mod summary;
 mod writer;
 
+pub use ahead::ValuesAhead;
 pub use handle::ValueHandle;
 pub use reader::ValueFile;
 pub(crate) use reader::decode_index;

@@ -205,7 +205,8 @@ fn a_level_is_its_tables_one_after_the_other() {
                 && bounds.upper.as_ref().is_none_or(|upper| key < upper.as_ref())
         };
         all.retain(|(key, _)| is_within(key.as_ref()));
-        let reads = Reads { purpose: ReadUse::Lookup, bounds: Some(Arc::new(bounds)) };
+        let reads =
+            Reads { purpose: ReadUse::Lookup, bounds: Some(Arc::new(bounds)), keys_only: false };
         walk(&mut LevelCursor::new(tables, reads), &all, &mut rng);
     }
     let mut empty = LevelCursor::new(Vec::new(), ReadUse::Sweep);

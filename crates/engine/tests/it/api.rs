@@ -130,6 +130,37 @@ fn an_iterator_seeks_and_lends() {
 }
 
 #[test]
+fn keys_go_on_where_the_entries_stood_and_seek() {
+    let db = open(&SimFs::new());
+    for i in 0..1000u32 {
+        db.put(i.to_be_bytes(), [7; 300]).unwrap();
+    }
+    let number = |key: Option<&[u8]>| key.map(|key| u32::from_be_bytes(key.try_into().unwrap()));
+    for flushed in [false, true] {
+        let mut entries = db.range(10u32.to_be_bytes()..990u32.to_be_bytes());
+        entries.advance().unwrap();
+        entries.next_back().unwrap().unwrap();
+        let mut keys = entries.keys();
+        assert_eq!(number(keys.advance().unwrap()), Some(11));
+        assert_eq!(number(keys.advance_back().unwrap()), Some(988));
+        keys.seek(3u32.to_be_bytes());
+        assert_eq!(number(keys.next().unwrap().ok().as_deref()), Some(10), "not before the range");
+        keys.seek(987u32.to_be_bytes());
+        assert_eq!(number(keys.next_back().unwrap().ok().as_deref()), Some(987));
+        assert!(keys.next().is_none() && keys.next_back().is_none(), "the ends have met");
+        let prefix = db.snapshot().prefix([0, 0, 1]).keys();
+        assert_eq!(prefix.map(Result::unwrap).count(), 256);
+        if !flushed {
+            db.flush().unwrap();
+        }
+    }
+    let mut late = db.range::<&[u8]>(..).keys();
+    db.close().unwrap();
+    assert_eq!(late.by_ref().count(), 1000);
+    assert!(matches!(late.advance(), Ok(None)));
+}
+
+#[test]
 fn an_iterator_outlives_its_store_and_its_thread() {
     let fs = SimFs::new();
     let db = open(&fs);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use stratalog::fs::{SimFs, SimRng};
-use stratalog::{Batch, Compression, Db, FilterPolicy, Iter, Options, Snapshot};
+use stratalog::{Batch, Compression, Db, FilterPolicy, Iter, Keys, Options, Snapshot};
 
 use crate::common::{DIR, State, collect, repeats, tiny};
 
@@ -21,6 +21,7 @@ struct Model {
     state: State,
     snapshots: Vec<(Snapshot, State)>,
     iters: Vec<(Iter, Rest)>,
+    keys: Vec<(Keys, Rest)>,
 }
 
 impl Model {
@@ -111,7 +112,15 @@ impl Model {
         let expected = self.state.range(from.clone()..to.clone());
         let expected = expected.map(|(k, v)| (k.clone(), v.clone()));
         let iter = self.db.range(from..to);
-        if self.rng.chance(1, 2) {
+        if self.rng.chance(1, 3) {
+            let (keys, expected) =
+                (iter.keys().map(|key| key.unwrap().to_vec()), expected.map(|(k, _)| k));
+            let (found, expected): (Vec<_>, Vec<_>) = match self.rng.chance(1, 2) {
+                true => (keys.take(limit).collect(), expected.take(limit).collect()),
+                false => (keys.rev().take(limit).collect(), expected.rev().take(limit).collect()),
+            };
+            assert_eq!(found, expected);
+        } else if self.rng.chance(1, 2) {
             let found: Vec<_> = iter.map(own).take(limit).collect();
             assert_eq!(found, expected.take(limit).collect::<Vec<_>>());
         } else {
@@ -132,6 +141,14 @@ impl Model {
                 assert_eq!(found, expected, "from the {}", if front { "front" } else { "back" });
             }
         }
+        for (keys, expected) in &mut self.keys {
+            for _ in 0..self.rng.below(6) {
+                let front = self.rng.chance(1, 2);
+                let found = if front { keys.advance() } else { keys.advance_back() };
+                let expected = if front { expected.pop_front() } else { expected.pop_back() };
+                assert_eq!(found.unwrap(), expected.as_ref().map(|(key, _)| &**key));
+            }
+        }
     }
 
     /// Checks the oldest snapshot whole and replaces it and the oldest iterator.
@@ -143,11 +160,13 @@ impl Model {
         self.snapshots.push((self.db.snapshot(), self.state.clone()));
         if self.iters.len() > 2 {
             self.iters.remove(0);
+            self.keys.remove(0);
         }
         let (from, to) = self.range();
         let expected = self.state.range(from.clone()..=to.clone());
-        let expected = expected.map(|(k, v)| (k.clone(), v.clone())).collect();
-        self.iters.push((self.db.range(from..=to), expected));
+        let expected: Rest = expected.map(|(k, v)| (k.clone(), v.clone())).collect();
+        self.iters.push((self.db.range(from.clone()..=to.clone()), expected.clone()));
+        self.keys.push((self.db.range(from..=to).keys(), expected));
         let prefix = vec![1];
         let expected: State = self
             .state
@@ -174,8 +193,9 @@ impl Model {
 fn run(seed: u64, options: fn(&SimFs) -> Options) {
     let fs = SimFs::new();
     let db = options(&fs).open(DIR).unwrap();
-    let (state, snapshots, iters) = (State::new(), Vec::new(), Vec::new());
-    let mut model = Model { rng: SimRng::new(seed), fs, options, db, state, snapshots, iters };
+    let rng = SimRng::new(seed);
+    let (state, snapshots, iters, keys) = (State::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut model = Model { rng, fs, options, db, state, snapshots, iters, keys };
     for op in 0..repeats("STRATALOG_OPS", OPS) {
         let step = std::panic::AssertUnwindSafe(|| model.step());
         if let Err(panic) = std::panic::catch_unwind(step) {

@@ -172,6 +172,67 @@ fn a_failed_read_of_a_value_is_told_and_ends_an_iterator() {
 }
 
 #[test]
+fn keys_are_walked_though_no_value_can_be_read() {
+    let fs = SimFs::new();
+    let db = open(&fs);
+    let mut state = State::new();
+    fill(&db, &mut state, 300, 0);
+    db.compact().unwrap();
+    fill(&db, &mut state, 20, 1);
+    db.flush().unwrap();
+    assert!(!value_files(&fs).is_empty());
+    fs.inject(Fault::new(Op::Read, FaultKind::Eio).path(".val").for_ever());
+    let owned = |keys: &mut dyn Iterator<Item = stratalog::Result<stratalog::Slice>>| {
+        keys.map(|key| key.unwrap().to_vec()).collect::<Vec<_>>()
+    };
+    let expected: Vec<_> = state.keys().cloned().collect();
+    assert_eq!(owned(&mut db.iter().keys()), expected);
+    assert_eq!(owned(&mut db.snapshot().iter().keys()), expected);
+    let mut backwards = owned(&mut db.iter().keys().rev());
+    backwards.reverse();
+    assert_eq!(backwards, expected);
+    let mut keys = db.iter().keys();
+    keys.seek(100u32.to_be_bytes());
+    assert_eq!(keys.advance().unwrap(), Some(&100u32.to_be_bytes()[..]));
+    assert_eq!(keys.advance_back().unwrap(), Some(&299u32.to_be_bytes()[..]));
+    assert_eq!(fs.faults_hit(), 0, "nothing was read of a value file");
+    db.iter().next().unwrap().unwrap_err();
+}
+
+#[test]
+fn scans_read_many_values_at_once_in_both_directions() {
+    let fs = SimFs::new();
+    let db = options(&fs).table_bytes(1 << 20).cache_bytes(0).open(DIR).unwrap();
+    let mut state = State::new();
+    for i in 0..2000u32 {
+        let value = value(i, 0, 2000);
+        db.put(i.to_be_bytes(), &value).unwrap();
+        state.insert(i.to_be_bytes().to_vec(), value);
+    }
+    db.compact().unwrap();
+    let count = |read: &dyn Fn() -> u64| {
+        let before = fs.reads();
+        let seen = read();
+        (seen, fs.reads() - before)
+    };
+    let (keys, reads_of_keys) = count(&|| db.iter().keys().count() as u64);
+    for backward in [false, true] {
+        let (seen, reads) = count(&|| {
+            let (mut iter, mut seen) = (db.iter(), 0);
+            loop {
+                let entry = if backward { iter.advance_back() } else { iter.advance() };
+                let Some((key, value)) = entry.unwrap() else { return seen };
+                assert!(state[key] == value);
+                seen += 1;
+            }
+        });
+        assert_eq!((keys, seen), (2000, 2000));
+        // 500 values a file: 1, 1, 2, 4 … 64 of them at once, then 128.
+        assert!(reads < reads_of_keys + 60, "{reads}, {reads_of_keys} of them for keys");
+    }
+}
+
+#[test]
 fn value_files_that_nothing_names_are_swept_and_their_numbers_not_given_out_again() {
     let fs = SimFs::new();
     drop(open(&fs));

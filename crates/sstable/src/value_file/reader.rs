@@ -1,13 +1,14 @@
 //! [`ValueFile`]: an open value file.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use stratalog_base::codec::Decoder;
 use stratalog_base::fs::{File, read_exact_at};
 use stratalog_base::{Error, Result, Slice};
 
-use super::{Footer, MAGIC, MAX_RECORD_BYTES, ValueHandle, ValueSummary};
+use super::{Footer, MAGIC, MAX_RECORD_BYTES, ValueHandle, ValueSummary, ValuesAhead};
 use crate::cache::{BlockCache, Cached, Slots, Wanted};
 use crate::compress::Unpacker;
 use crate::footer::digest;
@@ -85,39 +86,61 @@ impl ValueFile {
     /// As [`ValueFile::read`].
     #[inline]
     pub fn get(&self, handle: &ValueHandle) -> Result<Slice> {
-        self.cached(handle, Wanted::Lookup)
+        match self.cached(handle)? {
+            Some(value) => Ok(value),
+            None => self.read(handle).and_then(|value| self.keep(handle, value, Wanted::Lookup)),
+        }
     }
 
-    /// The same for who runs over many values: this one need not stay.
+    /// The same for who runs over many values: this one need not stay, and those beside it are read
+    /// along, `ahead`, once the values asked for lie together.
     ///
     /// # Errors
     /// As [`ValueFile::read`].
     ///
     /// # Panics
     /// As [`ValueFile::read`].
-    pub fn scan(&self, handle: &ValueHandle) -> Result<Slice> {
-        self.cached(handle, Wanted::Scan)
+    pub fn scan(&self, handle: &ValueHandle, ahead: &mut ValuesAhead) -> Result<Slice> {
+        let sweep = ahead.of(self.footer.file);
+        if let Some(value) = self.cached(handle)? {
+            sweep.pass(handle.offset..handle.end());
+            return Ok(value);
+        }
+        let wanted = self.record(handle)?;
+        sweep.come_to(&wanted);
+        let bounds = MAGIC.len() as u64..self.footer.records_end;
+        let stored = sweep.read(&*self.file, wanted, bounds)?;
+        let value = self.open_frame(BlockKind::Value, handle.offset, stored)?;
+        self.keep(handle, Slice::from(value.into_owned()), Wanted::Scan)
     }
 
+    /// The value that `handle` leads to, if cached.
     #[inline]
-    fn cached(&self, handle: &ValueHandle, wanted: Wanted) -> Result<Slice> {
+    fn cached(&self, handle: &ValueHandle) -> Result<Option<Slice>> {
         assert_eq!(handle.file, self.footer.file, "the handle is another file's");
         if handle.index >= self.footer.records {
             return Err(self.no_record(handle));
         }
-        let index = handle.index as usize;
-        {
-            let reader = self.slots.cache().enter();
-            let held = self.slots.get(index, &reader);
-            if let Some(held) = held.filter(|held| held.offset == handle.offset) {
-                return Ok(held.value.clone());
-            }
-        }
-        let value = self.read(handle)?;
+        let reader = self.slots.cache().enter();
+        let held = self.slots.get(handle.index as usize, &reader);
+        let held = held.filter(|held| held.offset == handle.offset);
+        Ok(held.map(|held| held.value.clone()))
+    }
+
+    /// Caches `value`, which `handle` leads to.
+    fn keep(&self, handle: &ValueHandle, value: Slice, wanted: Wanted) -> Result<Slice> {
         let held = Held { offset: handle.offset, value: value.clone() };
         let held = Shared::build(held, 0, |_, _| Ok::<(), Error>(()))?;
-        self.slots.cache().insert(&self.slots, index, held, wanted);
+        self.slots.cache().insert(&self.slots, handle.index as usize, held, wanted);
         Ok(value)
+    }
+
+    /// Where the record lies, which is in the file.
+    fn record(&self, handle: &ValueHandle) -> Result<Range<u64>> {
+        match handle.end() <= self.footer.records_end {
+            true => Ok(handle.offset..handle.end()),
+            false => Err(self.no_record(handle)),
+        }
     }
 
     #[cold]
@@ -136,12 +159,10 @@ impl ValueFile {
     /// If the handle is that of another file.
     pub fn read(&self, handle: &ValueHandle) -> Result<Slice> {
         assert_eq!(handle.file, self.footer.file, "the handle is another file's");
-        if handle.end() > self.footer.records_end {
-            return Err(self.no_record(handle));
-        }
+        let record = self.record(handle)?;
         // The record lies in the file, so its length is not made up.
         let mut stored = vec![0; handle.bytes as usize];
-        read_exact_at(&*self.file, &mut stored, handle.offset)?;
+        read_exact_at(&*self.file, &mut stored, record.start)?;
         self.open_frame(BlockKind::Value, handle.offset, Cow::Owned(stored))
             .map(|value| Slice::from(value.into_owned()))
     }

@@ -281,7 +281,8 @@ fn a_bounded_cursor_is_that_of_a_table_with_fewer_entries() {
             let entries: Entries =
                 all.iter().filter(|(key, _)| is_within(key.as_ref())).cloned().collect();
             let purpose = [ReadUse::Lookup, ReadUse::Sweep][rng.below(2) as usize];
-            let reads = Reads { purpose, bounds: Some(Arc::new(bounds)) };
+            let keys_only = rng.chance(1, 2);
+            let reads = Reads { purpose, bounds: Some(Arc::new(bounds)), keys_only };
             moves(&mut table.cursor(reads), &entries, &all, &mut rng);
         }
     }
@@ -304,7 +305,7 @@ fn nothing_is_read_beyond_the_bounds() {
             for purpose in [ReadUse::Lookup, ReadUse::Sweep] {
                 for forward in [true, false] {
                     let (table, file) = watched(&entries, &options, 64 << 20);
-                    let reads = Reads { purpose, bounds: Some(bounds.clone()) };
+                    let reads = Reads { purpose, bounds: Some(bounds.clone()), keys_only: false };
                     let mut cursor = table.cursor(reads);
                     begin(&mut cursor, forward);
                     walk(&mut cursor, forward);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stratalog_base::fs::{Fault, FaultKind, Fs, Op, SimFs, SimRng};
 use stratalog_base::{Error, Result, Slice};
 use stratalog_sstable::{
-    BlockCache, Compression, ValueFile, ValueHandle, ValueSummary, ValueWriter,
+    BlockCache, Compression, ValueFile, ValueHandle, ValueSummary, ValueWriter, ValuesAhead,
 };
 
 const PATH: &str = "db/000007.val";
@@ -185,7 +185,10 @@ fn values_are_cached_by_their_number_and_told_by_their_place() {
     for (handle, value) in handles.iter().zip(&values) {
         assert_eq!(reads(&|| file.get(handle)), (Slice::copy(value), 1));
         assert_eq!(reads(&|| file.get(handle)), (Slice::copy(value), 0));
-        assert_eq!(reads(&|| file.scan(handle)), (Slice::copy(value), 0));
+        assert_eq!(
+            reads(&|| file.scan(handle, &mut ValuesAhead::default())),
+            (Slice::copy(value), 0)
+        );
         assert_eq!(reads(&|| file.read(handle)), (Slice::copy(value), 1));
     }
     assert!(cache.used_bytes() > values.iter().map(Vec::len).sum());
@@ -203,6 +206,101 @@ fn values_are_cached_by_their_number_and_told_by_their_place() {
             assert_eq!(small.get(handle).unwrap(), *value);
         }
     }
+}
+
+/// How many reads it takes to scan the values at `indices`, none of which is cached, in that order.
+fn reads_of_scan(count: u64, indices: impl IntoIterator<Item = usize>) -> u64 {
+    let values: Vec<_> = (0..count).map(|i| vec![i as u8; 1000]).collect();
+    let (fs, handles, _) = write(&values, Compression::None);
+    let file = ValueFile::open(fs.open(Path::new(PATH)).unwrap(), ID, BlockCache::new(0)).unwrap();
+    let (mut ahead, before) = (ValuesAhead::default(), fs.reads());
+    for index in indices {
+        assert_eq!(file.scan(&handles[index], &mut ahead).unwrap(), values[index]);
+    }
+    fs.reads() - before
+}
+
+#[test]
+fn a_scan_reads_ahead_where_values_lie_together() {
+    // One, one, two, four … 256 at once, and then 260.
+    assert_eq!(reads_of_scan(1000, 0..1000), 2 + 8 + 2);
+    assert_eq!(reads_of_scan(1000, (0..1000).rev()), 2 + 8 + 2);
+    let with_gaps = reads_of_scan(1000, (0..1000).step_by(2));
+    assert!((9..16).contains(&with_gaps), "{with_gaps}: half of what is read is wanted");
+    assert_eq!(reads_of_scan(1000, (0..1000).step_by(3)), 334, "a third would be");
+    let mut rng = SimRng::new(1);
+    let anywhere: Vec<_> = (0..100).map(|_| rng.below(10_000) as usize).collect();
+    assert_eq!(reads_of_scan(10_000, anywhere), 100);
+}
+
+#[test]
+fn a_scan_over_cached_values_is_ahead_where_they_end() {
+    let values: Vec<_> = (0..100).map(|i| vec![i as u8; 1000]).collect();
+    let (fs, handles, _) = write(&values, Compression::None);
+    let file = open(&fs).unwrap();
+    for handle in &handles[..50] {
+        file.get(handle).unwrap();
+    }
+    let (mut ahead, before) = (ValuesAhead::default(), fs.reads());
+    for (handle, value) in handles.iter().zip(&values) {
+        assert_eq!(file.scan(handle, &mut ahead).unwrap(), *value);
+    }
+    assert_eq!(fs.reads() - before, 2 + 5, "1, 1, 2, 4, 8, 16 and the rest of 50");
+    let read = fs.reads();
+    for (handle, value) in handles.iter().zip(&values).rev() {
+        assert_eq!(file.scan(handle, &mut ahead).unwrap(), *value);
+    }
+    assert_eq!(fs.reads(), read, "what a scan met is cached");
+}
+
+#[test]
+fn a_scan_reads_ahead_of_several_files_at_once() {
+    let values: Vec<_> = (0..200).map(|i| vec![i as u8; 1000]).collect();
+    let fs = SimFs::new();
+    let cache = BlockCache::new(0);
+    for (count, expected) in [(8, 8 * 9), (9, 9 * 200)] {
+        let files: Vec<_> = (1..=count)
+            .map(|id| {
+                let path = format!("{count}-{id}.val");
+                let file = fs.create(Path::new(&path)).unwrap();
+                let mut writer = ValueWriter::new(file, id, Compression::None);
+                let append = |value: &Vec<u8>| writer.append(value).unwrap();
+                let handles: Vec<_> = values.iter().map(append).collect();
+                writer.finish().unwrap();
+                let file = fs.open(Path::new(&path)).unwrap();
+                (ValueFile::open(file, id, cache.clone()).unwrap(), handles)
+            })
+            .collect();
+        let (mut ahead, before) = (ValuesAhead::default(), fs.reads());
+        for (index, value) in values.iter().enumerate() {
+            for (file, handles) in &files {
+                assert_eq!(file.scan(&handles[index], &mut ahead).unwrap(), *value);
+            }
+        }
+        assert_eq!(fs.reads() - before, expected, "{count} files in turn");
+    }
+}
+
+#[test]
+fn a_failed_read_ahead_leaves_a_scan_that_can_go_on() {
+    let values = random_values(300);
+    let (fs, handles, _) = write(&values, Compression::Lz4);
+    let file = ValueFile::open(fs.open(Path::new(PATH)).unwrap(), ID, BlockCache::new(0)).unwrap();
+    let mut ahead = ValuesAhead::default();
+    for (index, (handle, value)) in handles.iter().zip(&values).enumerate() {
+        if index % 7 == 5 {
+            fs.inject(Fault::new(Op::Read, FaultKind::Eio));
+            if let Err(error) = file.scan(handle, &mut ahead) {
+                assert!(matches!(error, Error::Io { .. }));
+            }
+            fs.clear_faults();
+        }
+        assert_eq!(file.scan(handle, &mut ahead).unwrap(), *value);
+    }
+    let beyond = ValueHandle { bytes: handles[299].bytes + 1, ..handles[299] };
+    assert!(matches!(file.scan(&beyond, &mut ahead), Err(Error::Corrupt { .. })), "VALUE-1");
+    let elsewhere = ValueHandle { offset: handles[299].offset - 1, ..handles[299] };
+    assert!(matches!(file.scan(&elsewhere, &mut ahead), Err(Error::Corrupt { .. })), "VALUE-1");
 }
 
 #[test]

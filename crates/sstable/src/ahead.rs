@@ -1,0 +1,51 @@
+//! Asking the processor for parts of a block before they are needed, so that many are waited for at once.
+
+use std::ops::Range;
+
+use crate::block::Block;
+use crate::shared::prefetch;
+
+/// The most lines of the block ahead that a step asks for.
+const LINES_A_STEP: usize = 16;
+/// The lines behind the entry found that a seek asks for.
+const LINES_A_SEEK: usize = 12;
+/// The keys behind the entry found that a seek for keys alone asks for.
+const KEYS_A_SEEK: usize = 10;
+/// What a short key takes with the lengths before it, as a rule.
+const LINES_A_KEY: usize = 1;
+
+impl Block {
+    /// Asks for the first lines of the entry, which is about to be read: where its value lies is only
+    /// known once the first of them has come.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, index: usize) {
+        prefetch(self.entries().as_ptr().wrapping_add(self.offset(index)), 3);
+    }
+
+    /// Asks for the key of the entry, if there is one, and for nothing of its value.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, index: usize) {
+        if index < self.len() {
+            prefetch(self.entries().as_ptr().wrapping_add(self.offset(index)), LINES_A_KEY);
+        }
+    }
+
+    /// Asks for what lies at `range` of the entries, as much as one step consumes.
+    #[inline]
+    pub(crate) fn prefetch_range(&self, range: Range<usize>) {
+        let end = range.end.min(self.entries().len());
+        if let Some(bytes) = self.entries().get(range.start..end) {
+            prefetch(bytes.as_ptr(), bytes.len().div_ceil(64).min(LINES_A_STEP));
+        }
+    }
+
+    /// Asks for some entries from `index` on, where a seek leads, or for their keys alone.
+    #[inline]
+    pub(crate) fn prefetch_from(&self, index: usize, keys_only: bool) {
+        if keys_only {
+            (index..index + KEYS_A_SEEK).for_each(|index| self.prefetch_key(index));
+        } else if let Some(bytes) = self.entries().get(self.offset(index.min(self.len() - 1))..) {
+            prefetch(bytes.as_ptr(), bytes.len().div_ceil(64).min(LINES_A_SEEK));
+        }
+    }
+}
