@@ -3,6 +3,7 @@
 //! Key spaces are not offered yet: with more than one, each key has the number of its own before it.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,14 +85,18 @@ impl Engine for Stratalog {
 
     fn scan(&self, from: &[u8], count: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
         let prefix_bytes = usize::from(self.families > 1);
-        let mut entries = self.db.range(self.key_in(0, from)..);
-        for _ in 0..count {
-            let Some((key, value)) = entries.advance()? else { break };
+        if count == 0 {
+            return Ok(());
+        }
+        let mut left = count;
+        self.db.range(self.key_in(0, from)..).visit(|key, value| {
             if prefix_bytes > 0 && key[0] > 0 {
-                break;
+                return ControlFlow::Break(());
             }
             each(&key[prefix_bytes..], value);
-        }
+            left -= 1;
+            if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
         Ok(())
     }
 

@@ -60,6 +60,18 @@ pub trait Cursor {
     /// As [`Cursor::seek_first`].
     fn prev(&mut self) -> Result<()>;
 
+    /// Takes up to `most` steps of [`Cursor::next`], as far as they need nothing but decoding: no read, no
+    /// comparison with another cursor. Shows `seen` the entry that each leads to, and stops there once it
+    /// says no. Returns how many were taken; 0 says nothing but that the next step is one for
+    /// [`Cursor::next`]. May panic if not [`Cursor::valid`].
+    #[inline]
+    fn next_while(&mut self, _most: usize, _seen: impl FnMut(KeyRef<'_>, &[u8]) -> bool) -> usize
+    where
+        Self: Sized,
+    {
+        0
+    }
+
     /// Does part `part` of a seek to `target`, part 0 first, without waiting for memory. Says whether there
     /// is another part. A merge lets its sources do this in turns, so that they wait together. The cursor
     /// is invalid until [`Cursor::seek`] to the same target, which must follow.

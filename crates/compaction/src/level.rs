@@ -169,6 +169,12 @@ impl<R: Run> Cursor for LevelCursor<R> {
         if moved.is_ok() && cursor.valid() { Ok(()) } else { self.leave(moved, false) }
     }
 
+    #[inline]
+    fn next_while(&mut self, most: usize, seen: impl FnMut(KeyRef<'_>, &[u8]) -> bool) -> usize {
+        assert!(self.valid, "next on an invalid cursor");
+        self.cursor.as_mut().expect("valid").next_while(most, seen)
+    }
+
     fn approach(&mut self, target: KeyRef<'_>, part: usize) -> bool {
         (self.valid, self.approached) = (false, part > 0 && self.approached);
         if part == 0 {

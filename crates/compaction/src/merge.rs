@@ -271,6 +271,17 @@ impl<C: Cursor> Cursor for Merge<C> {
     }
 
     #[inline]
+    fn next_while(&mut self, most: usize, seen: impl FnMut(KeyRef<'_>, &[u8]) -> bool) -> usize {
+        if !self.forward || self.run == 0 {
+            return 0;
+        }
+        let source = &mut self.sources[self.top.source];
+        let taken = source.next_while(most.min(self.run), seen);
+        self.run -= taken; // MERGE-3
+        taken
+    }
+
+    #[inline]
     fn prev(&mut self) -> Result<()> {
         if self.forward {
             let here = self.key().to_owned();

@@ -1,5 +1,7 @@
 //! [`Keys`]: the keys of a range, from both ends, without their values.
 
+use std::ops::ControlFlow;
+
 use stratalog_base::{Result, Slice};
 
 use crate::Iter;
@@ -30,6 +32,22 @@ impl Keys {
     #[inline]
     pub fn advance(&mut self) -> Result<Option<&[u8]>> {
         Ok(self.entries.step_front()?.then(|| self.entries.front_key()))
+    }
+
+    /// Shows `seen` the keys from the front on, lent, until it breaks, as [`Iter::visit`] does.
+    ///
+    /// # Errors
+    /// As [`Keys::advance`].
+    pub fn visit<B>(&mut self, mut seen: impl FnMut(&[u8]) -> ControlFlow<B>) -> Result<Option<B>> {
+        while let Some(key) = self.advance()? {
+            if let ControlFlow::Break(value) = seen(key) {
+                return Ok(Some(value));
+            }
+            if let ControlFlow::Break(value) = self.entries.next_while(|key, _| seen(key)) {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 
     /// The next key from the back, lent until the next call.

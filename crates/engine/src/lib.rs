@@ -47,6 +47,7 @@ mod recovery;
 mod replay;
 mod scan;
 mod snapshot;
+mod sources;
 mod stats;
 mod store;
 mod table_file;

@@ -4,106 +4,16 @@
 //! sequence number sees, unless that is a tombstone. Versions of a key come newest first, so forwards
 //! the first one seen decides and the rest are passed over; backwards the last one seen decides.
 
-use std::ops::{Bound, Range};
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use stratalog_base::{Cursor, KeyBuf, KeyRef, Kind, Result, SeqNo, Slice, Trailer};
-use stratalog_compaction::{LEVELS, LevelCursor, Merge, Readable, Run, Shape};
-use stratalog_memtable::MemtableCursor;
-use stratalog_sstable::{Bounds, ReadUse, Reads, Table, ValuesAhead};
+use stratalog_compaction::Merge;
+use stratalog_sstable::{Bounds, ValuesAhead};
 
-use crate::table_file::TableFile;
-use crate::values::{Tree, Values};
+use crate::sources::{Source, merge};
+use crate::values::Values;
 use crate::view::View;
-
-/// One sorted part of a view.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxes would cost a seek an allocation for each level"
-)]
-pub(crate) enum Source {
-    Memtable(MemtableCursor),
-    Tables(LevelCursor<Stretch>),
-}
-
-/// Calls the method on whichever cursor it is.
-macro_rules! each {
-    ($source:expr, $cursor:ident => $call:expr) => {
-        match $source {
-            Source::Memtable($cursor) => $call,
-            Source::Tables($cursor) => $call,
-        }
-    };
-}
-
-impl Cursor for Source {
-    #[inline]
-    fn valid(&self) -> bool {
-        each!(self, cursor => cursor.valid())
-    }
-    #[inline]
-    fn key(&self) -> KeyRef<'_> {
-        each!(self, cursor => cursor.key())
-    }
-    #[inline]
-    fn value(&self) -> &[u8] {
-        each!(self, cursor => cursor.value())
-    }
-    #[inline]
-    fn value_slice(&self) -> Slice {
-        each!(self, cursor => cursor.value_slice())
-    }
-    fn seek_first(&mut self) -> Result<()> {
-        each!(self, cursor => cursor.seek_first())
-    }
-    fn seek_last(&mut self) -> Result<()> {
-        each!(self, cursor => cursor.seek_last())
-    }
-    fn seek(&mut self, target: KeyRef<'_>) -> Result<()> {
-        each!(self, cursor => cursor.seek(target))
-    }
-    fn seek_before(&mut self, target: KeyRef<'_>) -> Result<()> {
-        each!(self, cursor => cursor.seek_before(target))
-    }
-    #[inline]
-    fn next(&mut self) -> Result<()> {
-        each!(self, cursor => cursor.next())
-    }
-    #[inline]
-    fn prev(&mut self) -> Result<()> {
-        each!(self, cursor => cursor.prev())
-    }
-    fn approach(&mut self, target: KeyRef<'_>, part: usize) -> bool {
-        each!(self, cursor => cursor.approach(target, part))
-    }
-    #[inline]
-    fn run_before(&self, limit: KeyRef<'_>) -> usize {
-        each!(self, cursor => cursor.run_before(limit))
-    }
-    #[inline]
-    fn run_behind(&self, limit: KeyRef<'_>) -> usize {
-        each!(self, cursor => cursor.run_behind(limit))
-    }
-}
-
-/// Tables of one level that follow each other.
-#[derive(Debug)]
-pub(crate) struct Stretch {
-    tree: Arc<Tree>,
-    level: usize,
-    tables: Range<usize>,
-}
-
-impl Run for Stretch {
-    fn count(&self) -> usize {
-        self.tables.len()
-    }
-
-    fn table(&self, index: usize) -> &Arc<Table> {
-        self.tree.level(self.level)[self.tables.start + index].table()
-    }
-}
 
 pub(crate) type KeyBound = Bound<Box<[u8]>>;
 
@@ -129,72 +39,6 @@ impl Scope {
     pub fn upper(&self) -> Bound<&[u8]> {
         self.upper.as_ref().map(|key| &**key)
     }
-}
-
-/// A merge of the parts of the view that may hold keys within the scope. Entries beyond `bounds`, which are
-/// not narrower, are not looked for.
-fn merge(scope: &Scope, bounds: Bounds) -> Merge<Source> {
-    let (view, lower, upper) = (&scope.view, scope.lower(), scope.upper());
-    let bounded = bounds.lower.is_some() || bounds.upper.is_some();
-    let bounds = bounded.then(|| Arc::new(bounds));
-    let reads = Reads { purpose: ReadUse::Lookup, bounds, keys_only: scope.keys_only };
-    let is_before = |table: &Arc<TableFile>| is_below(&table.summary().largest.user, lower);
-    let is_behind = |table: &Arc<TableFile>| is_above(&table.summary().smallest.user, upper);
-
-    let mut sources = Vec::with_capacity(view.sources_count());
-    let memtables = view.memtables().filter(|memtable| !memtable.is_empty());
-    sources.extend(memtables.map(|memtable| Source::Memtable(memtable.cursor())));
-    let mut add = |level, tables: Range<usize>| {
-        if !tables.is_empty() {
-            let stretch = Stretch { tree: view.tree.clone(), level, tables };
-            sources.push(Source::Tables(LevelCursor::new(stretch, reads.clone())));
-        }
-    };
-    let may_have = |table: &Arc<TableFile>| {
-        let table = table.table();
-        // Range tombstones count although no key is there. A filter that cannot be read excludes
-        // nothing; the cursor tells why.
-        table.summary().range_tombstones > 0
-            || common_prefix(lower, upper, table.prefix_bytes())
-                .is_none_or(|prefix| table.may_contain_prefix(prefix).unwrap_or(true))
-    };
-    for (index, table) in view.tree.level(0).iter().enumerate() {
-        if !is_before(table) && !is_behind(table) && may_have(table) {
-            add(0, index..index + 1);
-        }
-    }
-    for level in 1..LEVELS {
-        let tables = view.tree.level(level);
-        let mut first = tables.partition_point(is_before);
-        let mut end = first + tables[first..].partition_point(|table| !is_behind(table));
-        while first < end && !may_have(&tables[first]) {
-            first += 1;
-        }
-        while first < end && !may_have(&tables[end - 1]) {
-            end -= 1;
-        }
-        add(level, first..end);
-    }
-    Merge::new(sources)
-}
-
-/// The first `len` bytes of all keys between the bounds, if they have so many in common.
-fn common_prefix<'a>(lower: Bound<&'a [u8]>, upper: Bound<&[u8]>, len: usize) -> Option<&'a [u8]> {
-    let (Bound::Included(first) | Bound::Excluded(first)) = lower else { return None };
-    let prefix = first.get(..len).filter(|prefix| !prefix.is_empty())?;
-    // The least key behind all that begin with the prefix: its last byte that can be is one greater.
-    let is_next = |key: &[u8]| {
-        let last = prefix.iter().rposition(|&byte| byte < u8::MAX);
-        last.is_some_and(|last| {
-            key.len() == last + 1 && key[..last] == prefix[..last] && key[last] == prefix[last] + 1
-        })
-    };
-    let common = match upper {
-        Bound::Included(end) => end.starts_with(prefix),
-        Bound::Excluded(end) => end.starts_with(prefix) || is_next(end),
-        Bound::Unbounded => false,
-    };
-    common.then_some(prefix)
 }
 
 /// Whether `user` lies before every key within the lower bound.
@@ -249,6 +93,7 @@ pub(crate) struct Forward {
     /// Where it was put, if so, once asked for.
     fetched: Slice,
     ahead: ValuesAhead,
+    keys_only: bool,
 }
 
 impl Forward {
@@ -262,6 +107,7 @@ impl Forward {
             separated: false,
             fetched: Slice::default(),
             ahead: ValuesAhead::default(),
+            keys_only: scope.keys_only,
         }
     }
 
@@ -282,6 +128,41 @@ impl Forward {
         }
         self.merge.next()?;
         self.settle(true)
+    }
+
+    /// Shows `seen` the entries behind the present one, until it breaks, as far as one source is ahead of all
+    /// others. Stops at a value that has to be read, unless only keys are wanted, and says whether it did:
+    /// that entry has not been shown.
+    #[inline]
+    pub fn next_while<B>(
+        &mut self,
+        mut seen: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> ControlFlow<B, bool> {
+        let Forward { merge, seq, user, separated, keys_only, .. } = self;
+        let mut end = ControlFlow::Continue(false);
+        merge.next_while(usize::MAX, |key, value| {
+            if key.trailer.seq() > *seq || user.is(key.user) {
+                return true;
+            }
+            user.set(key.user);
+            match key.trailer.kind() {
+                Kind::Delete => return true,
+                Kind::Separated if !*keys_only => {
+                    *separated = true;
+                    end = ControlFlow::Continue(true);
+                    return false;
+                }
+                _ => {}
+            }
+            match seen(key.user, value) {
+                ControlFlow::Continue(()) => true,
+                ControlFlow::Break(value) => {
+                    end = ControlFlow::Break(value);
+                    false
+                }
+            }
+        });
+        end
     }
 
     /// The entry's user key.
@@ -412,33 +293,5 @@ impl Backward {
             self.separated = false;
         }
         Ok((self.user.as_slice(), &self.value))
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_have_a_prefix_in_common_only_if_all_keys_between_have_it() {
-        use Bound::{Excluded, Included, Unbounded};
-        let common = |lower: Bound<&'static str>, upper: Bound<&str>, len| {
-            let bytes = |bound: Bound<&'static str>| bound.map(str::as_bytes);
-            common_prefix(bytes(lower), upper.map(str::as_bytes), len)
-        };
-        for upper in [Excluded("abd"), Excluded("abc1"), Included("abc")] {
-            assert_eq!(common(Included("abc"), upper, 3), Some(&b"abc"[..]), "{upper:?}");
-            assert_eq!(common(Excluded("abc0"), upper, 3), Some(&b"abc"[..]), "{upper:?}");
-            assert_eq!(common(Included("abc"), upper, 4), None);
-        }
-        for upper in [Included("abd"), Excluded("abd0"), Excluded("abe"), Excluded("ac"), Unbounded]
-        {
-            assert_eq!(common(Included("abc"), upper, 3), None, "{upper:?}");
-        }
-        assert_eq!(common(Unbounded, Excluded("abd"), 3), None);
-        assert_eq!(common(Included("abc"), Excluded("abd"), 0), None);
-        let ends_in_ff = |upper| common_prefix(Included(b"a\xff"), upper, 2);
-        assert_eq!(ends_in_ff(Excluded(b"b")), Some(&b"a\xff"[..]));
-        assert_eq!(ends_in_ff(Excluded(b"c")), None);
     }
 }

@@ -8,11 +8,11 @@ use crate::shared::prefetch;
 /// The most lines of the block ahead that a step asks for.
 const LINES_A_STEP: usize = 16;
 /// The lines behind the entry found that a seek asks for.
-const LINES_A_SEEK: usize = 12;
+const LINES_A_SEEK: usize = 20;
 /// The keys behind the entry found that a seek for keys alone asks for.
 const KEYS_A_SEEK: usize = 10;
-/// What a short key takes with the lengths before it, as a rule.
-const LINES_A_KEY: usize = 1;
+/// What a short key takes with the lengths before it; it may lie across two lines.
+const SHORT_KEY_BYTES: usize = 24;
 
 impl Block {
     /// Asks for the first lines of the entry, which is about to be read: where its value lies is only
@@ -24,15 +24,24 @@ impl Block {
 
     /// Asks for the key of the entry, if there is one, and for nothing of its value.
     #[inline]
-    pub(crate) fn prefetch_key(&self, index: usize) {
+    fn prefetch_key(&self, index: usize) {
         if index < self.len() {
-            prefetch(self.entries().as_ptr().wrapping_add(self.offset(index)), LINES_A_KEY);
+            let start = self.entries().as_ptr().wrapping_add(self.offset(index));
+            prefetch(start, 1);
+            prefetch(start.wrapping_add(SHORT_KEY_BYTES), 1);
         }
+    }
+
+    /// Asks for as much as a step consumes: what lies at `range` of the entries, or the key of the entry
+    /// numbered `index` alone.
+    #[inline]
+    pub(crate) fn prefetch_step(&self, index: usize, range: Range<usize>, keys_only: bool) {
+        if keys_only { self.prefetch_key(index) } else { self.prefetch_range(range) }
     }
 
     /// Asks for what lies at `range` of the entries, as much as one step consumes.
     #[inline]
-    pub(crate) fn prefetch_range(&self, range: Range<usize>) {
+    fn prefetch_range(&self, range: Range<usize>) {
         let end = range.end.min(self.entries().len());
         if let Some(bytes) = self.entries().get(range.start..end) {
             prefetch(bytes.as_ptr(), bytes.len().div_ceil(64).min(LINES_A_STEP));

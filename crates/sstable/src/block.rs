@@ -43,6 +43,8 @@
 //!   below [`MAX_BLOCK_BYTES`](crate::MAX_BLOCK_BYTES).)
 //! - BLOCK-4: in order of the entries, their words never fall.
 
+mod access;
+
 use std::ops::{Range, RangeInclusive};
 
 use stratalog_base::Trailer;
@@ -373,90 +375,6 @@ impl Block {
             (header.known_bytes, header.common_bytes) = (known as u8, common.len() as u32);
             Ok(())
         })
-    }
-
-    /// Number of entries, at least 1.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.count as usize
-    }
-
-    /// The four bytes of each user key behind what all keys of the block share, as [`word`], in memory
-    /// order.
-    #[inline]
-    pub(crate) fn words(&self) -> &[[u8; 4]] {
-        self.bytes()[..4 * self.len()].as_chunks().0
-    }
-
-    /// How many leading bytes all user keys of the block share.
-    #[inline]
-    pub(crate) fn common_bytes(&self) -> usize {
-        self.common_bytes as usize
-    }
-
-    /// The bytes that all user keys of the block share.
-    #[inline]
-    pub(crate) fn common(&self) -> &[u8] {
-        match self.known.get(..self.common_bytes()) {
-            Some(known) => known,
-            None => &self.head_key(0)[..self.common_bytes()],
-        }
-    }
-
-    /// The encoded entries.
-    #[inline]
-    pub(crate) fn entries(&self) -> &[u8] {
-        &self.bytes()[self.entries_at as usize..]
-    }
-
-    #[inline]
-    pub(crate) fn offset(&self, index: usize) -> usize {
-        let offsets: &[[u8; 4]] = self.bytes()[4 * self.len()..8 * self.len()].as_chunks().0;
-        u32::from_ne_bytes(offsets[index]) as usize
-    }
-
-    #[inline]
-    pub(crate) fn entry(&self, index: usize) -> Entry {
-        self.entry_at(self.offset(index))
-    }
-
-    /// The entry that starts at `offset`.
-    #[inline]
-    pub(crate) fn entry_at(&self, offset: usize) -> Entry {
-        Entry::decode(self.entries(), offset).expect("BLOCK-1")
-    }
-
-    #[inline]
-    pub(crate) fn trailer(&self, index: usize) -> Trailer {
-        let delta = self.delta(&self.bytes()[8 * self.len()..], index);
-        Trailer::from_bits(self.base + delta).expect("BLOCK-1")
-    }
-
-    /// The part of the user key that the entry holds itself.
-    #[inline]
-    pub(crate) fn suffix(&self, entry: &Entry) -> &[u8] {
-        &self.entries()[entry.suffix_at..entry.value_at]
-    }
-
-    #[inline]
-    pub(crate) fn value(&self, entry: &Entry) -> &[u8] {
-        &self.entries()[entry.value_at..entry.end]
-    }
-
-    /// The whole user key of the head of `index`'s run.
-    #[inline]
-    pub(crate) fn head_key(&self, index: usize) -> &[u8] {
-        self.suffix(&self.entry(index - index % usize::from(self.restart_interval)))
-    }
-
-    /// The first `len` bytes of the user key at `index`, which its head has, too.
-    #[inline]
-    pub(crate) fn key_start(&self, index: usize, len: usize) -> &[u8] {
-        // Mostly they are what all keys share: then the head's cache line is not touched.
-        match self.known[..usize::from(self.known_bytes)].get(..len) {
-            Some(known) => known,
-            None => &self.head_key(index)[..len],
-        }
     }
 }
 

@@ -5,31 +5,32 @@
 //! step decodes three lengths and puts the end of a key behind what it shares with the key before.
 //!
 //! What it waits for is memory. So a walk that has come to its third block keeps the block after the
-//! present one pinned, and each step asks for the lines of it that lie where the present entry does. For a
-//! value nothing waits before [`Cursor::value`] is called.
+//! present one pinned, and each step asks for the lines of it that lie where the present entry does; of a
+//! walk over keys alone, for the key with the same number. For a value nothing waits before
+//! [`Cursor::value`] is called.
+//!
+//! [`Cursor::next_while`] goes through the rest of a block at once: what a step looks up and checks each
+//! time, it does once.
 //!
 //! # Invariants
 //! - CURSOR-1: while valid, the cursor stands on an entry of `window`, the part of its block that lies
 //!   within the bounds.
 //! - CURSOR-2: no block is read that lies beyond the bounds.
 
-use std::cmp::Ordering;
+mod blocks;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use stratalog_base::{Cursor, KeyBuf, KeyRef, Result, Slice, Trailer};
 
 use crate::block::{Block, Entry};
-use crate::cache::Wanted;
 use crate::partition::Partition;
 use crate::pin;
 use crate::reads::{ReadUse, Reads};
 use crate::shared::Shared;
 use crate::sweep::Sweep;
 use crate::table::Table;
-
-/// Blocks in a row after which the one ahead is pinned.
-const PIN_AHEAD_AFTER: u32 = 2;
 
 /// A [`Cursor`] over one table. Owned: it keeps the table, and the block it stands in, alive.
 #[derive(Debug)]
@@ -82,173 +83,6 @@ impl TableCursor {
             entry: Entry::default(),
             user: KeyBuf::default(),
             trailer: Trailer::OLDEST,
-        }
-    }
-
-    /// Makes block `number` the present one. Invalid until placed.
-    fn load(&mut self, number: usize) -> Result<()> {
-        (self.valid, self.approached) = (false, None);
-        if let Some((_, present)) = self.block.take_if(|(_, present)| *present != number) {
-            self.note_move(number.wrapping_sub(present) as isize);
-        } else if self.block.is_some() {
-            return Ok(());
-        }
-        let block = match self.ahead.take() {
-            Some((block, ahead)) if ahead == number => block,
-            _ => self.read(number)?,
-        };
-        self.cut(&block, number)?;
-        self.block = Some((block, number));
-        if self.streak >= PIN_AHEAD_AFTER {
-            self.pin_ahead(number);
-        }
-        Ok(())
-    }
-
-    /// Notes that the cursor goes `step` blocks further.
-    fn note_move(&mut self, step: isize) {
-        if step.abs() == 1 && (step == self.direction || self.direction == 0) {
-            self.streak += 1;
-            self.direction = step;
-        } else {
-            self.streak = 0;
-            self.direction = 0;
-            self.sweep.jump();
-        }
-    }
-
-    /// The block `number`, from the cache or the file.
-    fn read(&mut self, number: usize) -> Result<Block> {
-        let is_lookup = self.reads.purpose == ReadUse::Lookup;
-        if let Some(block) = self.table.cached(number, is_lookup) {
-            return Ok(block);
-        }
-        self.enter(self.table.meta().top.of_block(number))?;
-        let bounds = self.readable();
-        let (partition, _) = self.partition.as_ref().expect("entered");
-        let range = partition.index.range(number - partition.index.first_block());
-        let (file, meta) = (self.table.file(), self.table.meta());
-        let (block, _) = meta.sweep(file, range, bounds, &mut self.sweep)?;
-        Ok(if is_lookup { self.table.keep(number, block, Wanted::Scan) } else { block })
-    }
-
-    /// Makes partition `number` the present one.
-    fn enter(&mut self, number: usize) -> Result<()> {
-        if self.partition.as_ref().is_some_and(|(_, present)| *present == number) {
-            return Ok(());
-        }
-        self.partition = None;
-        let partition = match (self.reads.purpose, self.table.cached_partition(number)) {
-            (_, Some(partition)) => partition,
-            (ReadUse::Lookup, None) => self.table.partition(number)?,
-            (ReadUse::Sweep, None) => {
-                let (file, meta) = (self.table.file(), self.table.meta());
-                meta.read_partition(file, number, false, &mut Vec::new())?.share()
-            }
-        };
-        self.partition = Some((partition, number));
-        Ok(())
-    }
-
-    /// The number of the block that holds `target` if any does. The table has blocks.
-    fn find(&mut self, target: KeyRef<'_>) -> Result<usize> {
-        if let Some(only) = self.table.only() {
-            return Ok(only.index.find(target));
-        }
-        self.enter(self.table.meta().top.find(target))?;
-        let index = &self.partition.as_ref().expect("entered").0.index;
-        Ok(index.first_block() + index.find(target))
-    }
-
-    /// The number of the last block with entries before `limit`, or the first. The table has blocks.
-    fn find_before(&mut self, limit: KeyRef<'_>) -> Result<usize> {
-        let number = self.find(limit)?;
-        self.enter(self.table.meta().top.of_block(number))?;
-        // INDEX-1: nothing in it is less than its separator.
-        let starts_there = self.lower_bound_of(number) == limit;
-        Ok(if starts_there { number.saturating_sub(1) } else { number })
-    }
-
-    /// A lower bound of the entries of block `number`, which lies in the present partition or is the
-    /// first of the next.
-    fn lower_bound_of(&self, number: usize) -> KeyRef<'_> {
-        let (partition, present) = self.partition.as_ref().expect("entered");
-        let index = &partition.index;
-        match number - index.first_block() {
-            0 => self.table.meta().top.separator(*present),
-            at if at == index.len() => self.table.meta().top.separator(present + 1),
-            at => index.separator(at),
-        }
-    }
-
-    /// What may be read ahead in the file: nothing beyond the bounds.
-    fn readable(&self) -> Range<u64> {
-        let index = &self.partition.as_ref().expect("entered").0.index;
-        let mut range = self.table.meta().parts.data.clone();
-        // A bound in another partition is not looked for: this one is enough.
-        if let Some(lower) = self.reads.lower() {
-            range.start = index.range(index.find(lower)).start;
-        }
-        if let Some(upper) = self.reads.upper() {
-            let last = index.find(upper);
-            range.end = index.range(last).end;
-            if index.separator(last) == upper {
-                range.end = index.range(last).start;
-            }
-        }
-        range
-    }
-
-    /// Finds what part of the block lies within the bounds, and whether its neighbours do.
-    fn cut(&mut self, block: &Block, number: usize) -> Result<()> {
-        let blocks = self.table.meta().top.blocks();
-        self.window = 0..block.len();
-        self.more = (number > 0, number + 1 < blocks);
-        if self.reads.bounds.is_none() {
-            return Ok(());
-        }
-        self.enter(self.table.meta().top.of_block(number))?;
-        // INDEX-1: a separator bounds both its neighbours.
-        if let Some(lower) = self.reads.lower() {
-            let order = self.lower_bound_of(number).cmp(&lower);
-            self.more.0 &= order == Ordering::Greater;
-            if order == Ordering::Less {
-                self.window.start = block.lower_bound(lower);
-            }
-        }
-        if let Some(upper) = self.reads.upper() {
-            let order = match self.more.1 {
-                true => self.lower_bound_of(number + 1).cmp(&upper),
-                false => Ordering::Greater,
-            };
-            self.more.1 &= order == Ordering::Less;
-            if order == Ordering::Greater {
-                self.window.end = block.lower_bound(upper);
-            }
-        }
-        Ok(())
-    }
-
-    /// Pins the next block in the direction of the walk, if it is cached, and asks for the one behind.
-    fn pin_ahead(&mut self, number: usize) {
-        let more = if self.direction > 0 { self.more.1 } else { self.more.0 };
-        if !more {
-            return;
-        }
-        let next = number.wrapping_add_signed(self.direction);
-        // Not a use: a long walk says little of what will be wanted again.
-        self.ahead = self.table.cached(next, false).map(|block| (block, next));
-        self.table.prefetch(next.wrapping_add_signed(self.direction));
-    }
-
-    /// Asks for what lies in the block ahead where the present entry lies in its own, at `range`; of keys
-    /// alone, where the entry with the same number lies.
-    #[inline]
-    fn prefetch_like(&self, range: Range<usize>) {
-        match &self.ahead {
-            Some((ahead, _)) if self.reads.keys_only => ahead.prefetch_key(self.index),
-            Some((ahead, _)) => ahead.prefetch_range(range),
-            None => {}
         }
     }
 
@@ -422,7 +256,9 @@ impl Cursor for TableCursor {
         self.user.replace_tail(entry.shared, block.suffix(&entry));
         self.index = index;
         self.entry = entry;
-        self.prefetch_like(start..entry.end);
+        if let Some((ahead, _)) = &self.ahead {
+            ahead.prefetch_step(index, start..entry.end, self.reads.keys_only);
+        }
         Ok(())
     }
 
@@ -433,8 +269,46 @@ impl Cursor for TableCursor {
             return self.leave_back();
         }
         self.place(self.index - 1);
-        self.prefetch_like(self.entry.suffix_at..self.entry.end);
+        if let Some((ahead, _)) = &self.ahead {
+            // Of keys, that which is as far from the end.
+            let index = ahead.len().wrapping_sub(self.present().0.len() - self.index);
+            let range = self.entry.suffix_at..self.entry.end;
+            ahead.prefetch_step(index, range, self.reads.keys_only);
+        }
         Ok(())
+    }
+
+    #[inline]
+    fn next_while(
+        &mut self,
+        most: usize,
+        mut seen: impl FnMut(KeyRef<'_>, &[u8]) -> bool,
+    ) -> usize {
+        assert!(self.valid);
+        let (block, _) = self.block.as_ref().expect("valid");
+        let stretch = block.stretch();
+        let first = self.index + 1;
+        let last = (first.saturating_add(most)).min(self.window.end);
+        self.valid = false; // Should `seen` panic.
+        let (mut index, mut entry, mut trailer) = (self.index, self.entry, self.trailer);
+        for next in first..last {
+            let start = entry.end;
+            entry = stretch.entry_at(start);
+            trailer = stretch.trailer(next);
+            index = next;
+            // BLOCK-2, as in `next`.
+            self.user.replace_tail(entry.shared, &stretch.entries[entry.suffix_at..entry.value_at]);
+            if let Some((ahead, _)) = &self.ahead {
+                ahead.prefetch_step(index, start..entry.end, self.reads.keys_only);
+            }
+            let key = KeyRef { user: self.user.as_slice(), trailer };
+            if !seen(key, &stretch.entries[entry.value_at..entry.end]) {
+                break;
+            }
+        }
+        let taken = index - self.index;
+        (self.index, self.entry, self.trailer, self.valid) = (index, entry, trailer, true);
+        taken
     }
 
     fn approach(&mut self, target: KeyRef<'_>, part: usize) -> bool {

@@ -43,7 +43,7 @@
 //! | `footer.rs` | the layout of the file, its footer |
 //! | `frame.rs` | the frame of every block: kind, checksum |
 //! | `compress.rs`, `compress/` | LZ4 and Zstd; dictionaries |
-//! | `block.rs` | the layout of a data block, encoder and decoder |
+//! | `block.rs`, `block/` | the layout of a data block, encoder and decoder; reading a decoded one |
 //! | `search.rs` | finding entries in a block |
 //! | `ahead.rs` | asking for parts of a block before they are needed |
 //! | `separators.rs` | sorted lower bounds and their search |
@@ -62,9 +62,10 @@
 //! | `handles.rs` | [`Handles`]: more files than may be open |
 //! | `meta.rs` | what is read when a table is opened, and from where everything else |
 //! | `table.rs` | [`Table`]: open, `get` |
-//! | `reads.rs`, `sweep.rs`, `cursor.rs` | how a cursor reads; read-ahead; [`TableCursor`] |
+//! | `reads.rs`, `sweep.rs` | how a cursor reads; read-ahead |
+//! | `cursor.rs`, `cursor/` | [`TableCursor`]: its steps; which block it stands in |
 //! | `verify.rs` | [`Table::verify`] |
-//! | `value_file.rs` | value files: large values that lie outside their table |
+//! | `value_file.rs`, `value_file/` | value files: large values that lie outside their table |
 //! | `inspect.rs` | looking into files, block by block, for tools |
 //! | `pin.rs` | the one unsafe step |
 //! | `fuzz.rs` | the decoders, bare, for the fuzz targets |

@@ -22,10 +22,19 @@ pub fn run(target: &Target, args: Scan) -> Result<(), Failure> {
     let limit = args.limit.unwrap_or(u64::MAX);
     let mut entries = Entries::new(args)?.iter(&target.open()?);
     let mut out = stdout();
-    for _ in 0..limit {
-        let entry = if reverse { entries.advance_back()? } else { entries.advance()? };
-        let Some((key, value)) = entry else { break };
-        form.write(&mut out, key, (!keys_only).then_some(value))?;
+    if keys_only {
+        let mut keys = entries.keys();
+        for _ in 0..limit {
+            let key = if reverse { keys.advance_back()? } else { keys.advance()? };
+            let Some(key) = key else { break };
+            form.write(&mut out, key, None)?;
+        }
+    } else {
+        for _ in 0..limit {
+            let entry = if reverse { entries.advance_back()? } else { entries.advance()? };
+            let Some((key, value)) = entry else { break };
+            form.write(&mut out, key, Some(value))?;
+        }
     }
     Ok(out.flush()?)
 }

@@ -58,6 +58,22 @@ impl Cursor for Sorted {
         self.1 = self.1.wrapping_sub(1);
         Ok(())
     }
+    // Any number up to the right one will do, here too.
+    fn next_while(
+        &mut self,
+        most: usize,
+        mut seen: impl FnMut(KeyRef<'_>, &[u8]) -> bool,
+    ) -> usize {
+        let behind = self.0.len() - 1 - self.1;
+        let most = most.min(behind * (self.1 % 3) / 2);
+        for taken in 1..=most {
+            self.1 += 1;
+            if !seen(self.key(), self.value()) {
+                return taken;
+            }
+        }
+        most
+    }
     // Any number up to the right one will do.
     fn run_before(&self, limit: KeyRef<'_>) -> usize {
         self.before(limit).saturating_sub(self.1 + 1) * (self.1 % 4) / 3
@@ -80,10 +96,34 @@ fn entries(rng: &mut SimRng, count: u64) -> Vec<Entry> {
     entries
 }
 
-/// Random moves of `cursor`, each compared with the same move over `all`.
-fn walk(cursor: &mut impl Cursor, all: &[Entry], rng: &mut SimRng) {
+/// Steps of `cursor` by [`Cursor::next_while`], each compared with the next of `model`; returns how many.
+fn steps(cursor: &mut impl Cursor, model: &mut Sorted, rng: &mut SimRng) -> usize {
+    let (most, mut left) = (rng.below(40) as usize, 1 + rng.below(40));
+    let mut shown = 0;
+    let taken = cursor.next_while(most, |key, value| {
+        model.next().unwrap();
+        assert_eq!((key, value), (model.key(), model.value()));
+        (shown, left) = (shown + 1, left - 1);
+        left > 0
+    });
+    assert!(taken == shown && taken <= most);
+    taken
+}
+
+/// Random moves of `cursor`, each compared with the same move over `all`. Returns how many steps came
+/// without `next`.
+fn walk(cursor: &mut impl Cursor, all: &[Entry], rng: &mut SimRng) -> usize {
     let mut model = Sorted(all.to_vec(), usize::MAX);
+    let mut at_once = 0;
     for _ in 0..2000 {
+        for _ in 0..rng.below(3) * rng.below(7) {
+            if model.valid() {
+                at_once += steps(cursor, &mut model, rng);
+                cursor.next().unwrap();
+                model.next().unwrap();
+                assert_eq!(cursor.valid(), model.valid());
+            }
+        }
         let user = rng.below(all.len() as u64 / 3 + 2).to_be_bytes();
         let target = KeyRef { user: &user[7..], trailer: Trailer::new(rng.below(60), Kind::Put) };
         match rng.below(12) {
@@ -103,6 +143,7 @@ fn walk(cursor: &mut impl Cursor, all: &[Entry], rng: &mut SimRng) {
             assert_eq!(cursor.value_slice(), *model.value());
         }
     }
+    at_once
 }
 
 /// Gives each of `all` to one of `count` parts: by runs of entries as long as `run`, on average.
@@ -120,7 +161,7 @@ fn deal(all: &[Entry], count: usize, run: u64, rng: &mut SimRng) -> Vec<Vec<Entr
 
 #[test]
 fn a_merge_is_the_union_of_its_sources_in_both_directions() {
-    let mut rng = SimRng::new(1);
+    let (mut rng, mut at_once) = (SimRng::new(1), 0);
     for round in 0..120 {
         let mut all = entries(&mut rng, 1 + round * 2);
         if round % 3 == 0 {
@@ -136,13 +177,14 @@ fn a_merge_is_the_union_of_its_sources_in_both_directions() {
         let (count, run) = (1 + rng.below(20) as usize, 1 + rng.below(3) * rng.below(20));
         let parts = deal(&all, count, run, &mut rng);
         let sources = parts.into_iter().map(|part| Sorted(part, usize::MAX)).collect();
-        walk(&mut Merge::new(sources), &all, &mut rng);
+        at_once += walk(&mut Merge::new(sources), &all, &mut rng);
     }
+    assert!(at_once > 10_000, "{at_once} steps without `next`");
 }
 
 #[test]
 fn a_merge_of_tables_is_their_union_in_both_directions() {
-    let mut rng = SimRng::new(4);
+    let (mut rng, mut at_once) = (SimRng::new(4), 0);
     for round in 0..40 {
         let mut all = entries(&mut rng, 1 + round * 9);
         clear_tombstones(&mut all);
@@ -152,8 +194,9 @@ fn a_merge_of_tables_is_their_union_in_both_directions() {
         let parts = parts.iter().filter(|part| !part.is_empty()).zip(1..);
         let tables = parts.map(|(part, id)| vec![table(&fs, id, part)]);
         let sources = tables.map(|tables| LevelCursor::new(tables, ReadUse::Lookup)).collect();
-        walk(&mut Merge::new(sources), &all, &mut rng);
+        at_once += walk(&mut Merge::new(sources), &all, &mut rng);
     }
+    assert!(at_once > 10_000, "{at_once} steps without `next`");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! five configurations.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use stratalog::fs::{SimFs, SimRng};
 use stratalog::{Batch, Compression, Db, FilterPolicy, Iter, Keys, Options, Snapshot};
@@ -111,8 +112,22 @@ impl Model {
         };
         let expected = self.state.range(from.clone()..to.clone());
         let expected = expected.map(|(k, v)| (k.clone(), v.clone()));
-        let iter = self.db.range(from..to);
+        let mut iter = self.db.range(from..to);
         if self.rng.chance(1, 3) {
+            let mut found = Vec::new();
+            let broken = iter.visit(|key, value| {
+                found.push((key.to_vec(), value.to_vec()));
+                if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            let mut expected = expected;
+            let first: Vec<_> = expected.by_ref().take(limit.max(1)).collect();
+            assert_eq!((broken.unwrap().is_some(), &found), (first.len() == limit.max(1), &first));
+            // On from there, and back from the other end.
+            let ends = [(iter.next_back(), expected.next_back()), (iter.next(), expected.next())];
+            for (found, expected) in ends {
+                assert_eq!(found.map(own), expected);
+            }
+        } else if self.rng.chance(1, 3) {
             let (keys, expected) =
                 (iter.keys().map(|key| key.unwrap().to_vec()), expected.map(|(k, _)| k));
             let (found, expected): (Vec<_>, Vec<_>) = match self.rng.chance(1, 2) {
@@ -144,6 +159,11 @@ impl Model {
         for (keys, expected) in &mut self.keys {
             for _ in 0..self.rng.below(6) {
                 let front = self.rng.chance(1, 2);
+                if front && self.rng.chance(1, 3) {
+                    let broken = keys.visit(|key| ControlFlow::Break(key.to_vec())).unwrap();
+                    assert_eq!(broken, expected.pop_front().map(|(key, _)| key));
+                    continue;
+                }
                 let found = if front { keys.advance() } else { keys.advance_back() };
                 let expected = if front { expected.pop_front() } else { expected.pop_back() };
                 assert_eq!(found.unwrap(), expected.as_ref().map(|(key, _)| &**key));
@@ -174,6 +194,32 @@ impl Model {
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
         assert_eq!(collect(self.db.prefix(&prefix)).unwrap(), expected);
+        self.visit_all();
+    }
+
+    /// All entries by [`Iter::visit`], broken off now and then, and all keys.
+    fn visit_all(&mut self) {
+        let (mut entries, mut expected, mut keys) = (self.db.iter(), self.state.iter(), 0);
+        loop {
+            let mut left = 1 + self.rng.below(400);
+            let broken = entries.visit(|key, value| {
+                let (expected_key, expected_value) = expected.next().expect("no more are shown");
+                assert!(key == expected_key && value == expected_value, "{key:?}");
+                left -= 1;
+                if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            if broken.unwrap().is_none() {
+                break;
+            }
+        }
+        assert_eq!(expected.next(), None);
+        let mut counted = self.db.iter().keys();
+        let count = |_: &[u8]| {
+            keys += 1;
+            ControlFlow::<()>::Continue(())
+        };
+        counted.visit(count).unwrap();
+        assert_eq!(keys, self.state.len());
     }
 
     /// Closes or kills the store and opens it again. Iterators go on; snapshots end with their store.

@@ -224,6 +224,7 @@ fn moves(cursor: &mut TableCursor, entries: &Entries, all: &Entries, rng: &mut S
                 cursor.seek_before(target).unwrap();
                 at = found.wrapping_sub(1);
             }
+            5 if at < entries.len() => at += steps(cursor, entries, at, rng),
             5..8 => {
                 for _ in 0..rng.below(50) {
                     if at < entries.len() {
@@ -249,6 +250,19 @@ fn moves(cursor: &mut TableCursor, entries: &Entries, all: &Entries, rng: &mut S
             assert!(cursor.run_behind(target) <= at.saturating_sub(found));
         }
     }
+}
+
+/// Steps by [`Cursor::next_while`] from entry `at`; returns how many.
+fn steps(cursor: &mut TableCursor, entries: &Entries, at: usize, rng: &mut SimRng) -> usize {
+    let (most, stop) = (rng.below(50) as usize, 1 + rng.below(50) as usize);
+    let mut shown = 0;
+    let taken = cursor.next_while(most, |key, value| {
+        shown += 1;
+        assert_eq!((key, value), (entries[at + shown].0.as_ref(), &entries[at + shown].1[..]));
+        shown < stop
+    });
+    assert!(taken == shown && taken <= most.min(stop));
+    taken
 }
 
 fn assert_at(cursor: &TableCursor, entries: &Entries, at: usize) {
@@ -321,6 +335,36 @@ fn nothing_is_read_beyond_the_bounds() {
             }
         }
     }
+}
+
+#[test]
+fn steps_at_once_take_all_of_a_block_but_what_is_beyond_the_bounds() {
+    let entries = random_entries(3, 400, 1);
+    let (fs, _) = write(&entries, &options(1 << 20, 16));
+    let table = open(&fs, &BlockCache::new(0)).unwrap();
+    for (bound, behind) in [(None, entries.len()), (Some(entries[70].0.clone()), 70)] {
+        let bounds = Some(Arc::new(Bounds { lower: None, upper: bound }));
+        let mut cursor = table.cursor(Reads { purpose: ReadUse::Lookup, bounds, keys_only: false });
+        cursor.seek(entries[5].0.as_ref()).unwrap();
+        assert_eq!(cursor.next_while(usize::MAX, |_, _| true), behind - 6);
+        assert_at(&cursor, &entries, behind - 1);
+        assert_eq!(cursor.next_while(usize::MAX, |_, _| true), 0);
+        cursor.next().unwrap();
+        assert!(!cursor.valid());
+    }
+}
+
+#[test]
+fn a_cursor_whose_steps_panic_is_invalid() {
+    let entries = random_entries(3, 400, 1);
+    let (fs, _) = write(&entries, &options(1 << 20, 16));
+    let mut cursor = open(&fs, &BlockCache::new(0)).unwrap().cursor(ReadUse::Lookup);
+    cursor.seek_first().unwrap();
+    let steps = std::panic::AssertUnwindSafe(|| cursor.next_while(9, |_, _| panic!("as it must")));
+    assert!(std::panic::catch_unwind(steps).is_err());
+    assert!(!cursor.valid());
+    cursor.seek(entries[7].0.as_ref()).unwrap();
+    assert_at(&cursor, &entries, 7);
 }
 
 #[test]
