@@ -7,8 +7,10 @@ use crate::shared::prefetch;
 
 /// The most lines of the block ahead that a step asks for.
 const LINES_A_STEP: usize = 16;
-/// The lines behind the entry found that a seek asks for.
-const LINES_A_SEEK: usize = 20;
+/// The lines behind the entry found that a seek asks for: about ten short entries.
+pub(crate) const LINES_A_SEEK: usize = 20;
+/// The same of a seek in several tables at once, which share what can be asked for at a time.
+pub(crate) const LINES_A_SHARED_SEEK: usize = 12;
 /// The keys behind the entry found that a seek for keys alone asks for.
 const KEYS_A_SEEK: usize = 10;
 /// What a short key takes with the lengths before it; it may lie across two lines.
@@ -48,13 +50,13 @@ impl Block {
         }
     }
 
-    /// Asks for some entries from `index` on, where a seek leads, or for their keys alone.
+    /// Asks for `lines` lines of entries from `index` on, where a seek leads, or for some keys alone.
     #[inline]
-    pub(crate) fn prefetch_from(&self, index: usize, keys_only: bool) {
+    pub(crate) fn prefetch_from(&self, index: usize, lines: usize, keys_only: bool) {
         if keys_only {
             (index..index + KEYS_A_SEEK).for_each(|index| self.prefetch_key(index));
         } else if let Some(bytes) = self.entries().get(self.offset(index.min(self.len() - 1))..) {
-            prefetch(bytes.as_ptr(), bytes.len().div_ceil(64).min(LINES_A_SEEK));
+            prefetch(bytes.as_ptr(), bytes.len().div_ceil(64).min(lines));
         }
     }
 }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use stratalog_base::{Cursor, KeyBuf, KeyRef, Result, Slice, Trailer};
 
+use crate::ahead::{LINES_A_SEEK, LINES_A_SHARED_SEEK};
 use crate::block::{Block, Entry};
 use crate::partition::Partition;
 use crate::pin;
@@ -209,13 +210,14 @@ impl Cursor for TableCursor {
         if self.is_empty() || self.reads.upper().is_some_and(|upper| target >= upper) {
             return Ok(()); // CURSOR-2
         }
-        let number = match self.approached.take() {
-            Some(number) => number,
-            None => self.find(target)?,
+        let (number, lines) = match self.approached.take() {
+            Some(number) => (number, LINES_A_SHARED_SEEK),
+            None => (self.find(target)?, LINES_A_SEEK),
         };
         self.load(number)?;
         let (block, _) = self.present();
-        let index = block.lower_bound_ahead(target, self.reads.keys_only).max(self.window.start);
+        let found = block.lower_bound_ahead(target, lines, self.reads.keys_only);
+        let index = found.max(self.window.start);
         if index >= self.window.end {
             return self.leave_front();
         }
@@ -329,7 +331,7 @@ impl Cursor for TableCursor {
         let is_lookup = self.reads.purpose == ReadUse::Lookup;
         self.ahead = self.table.cached(number, is_lookup).map(|block| (block, number));
         if let Some((block, _)) = &self.ahead {
-            block.lower_bound_ahead(target, self.reads.keys_only);
+            block.lower_bound_ahead(target, LINES_A_SHARED_SEEK, self.reads.keys_only);
         }
         false
     }

@@ -20,13 +20,18 @@ impl Block {
         }
     }
 
-    /// [`Block::lower_bound`], which asks for entries from there on before it has compared, or for their
-    /// keys alone.
+    /// [`Block::lower_bound`], which asks for `lines` lines of entries from there on before it has
+    /// compared, or for keys alone.
     #[inline]
-    pub(crate) fn lower_bound_ahead(&self, target: KeyRef<'_>, keys_only: bool) -> usize {
+    pub(crate) fn lower_bound_ahead(
+        &self,
+        target: KeyRef<'_>,
+        lines: usize,
+        keys_only: bool,
+    ) -> usize {
         let candidates = self.candidates(target.user);
         if candidates.start < self.len() {
-            self.prefetch_from(candidates.start, keys_only);
+            self.prefetch_from(candidates.start, lines, keys_only);
         }
         let common = self.common();
         match target.user.get(..common.len()) {
