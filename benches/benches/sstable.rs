@@ -1,7 +1,6 @@
 //! A table of 100 000 entries of 16 B random keys and 100 B values, uncompressed.
 
 use std::hint::black_box;
-use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -100,15 +99,6 @@ impl File for Nowhere {
 
     fn write_at(&self, buf: &[u8], _offset: u64) -> Result<()> {
         black_box(buf);
-        Ok(())
-    }
-
-    fn write_parts_at(&self, parts: &[IoSlice<'_>], _offset: u64) -> Result<()> {
-        black_box(parts);
-        Ok(())
-    }
-
-    fn allocate(&self, _len: u64) -> Result<()> {
         Ok(())
     }
 

@@ -153,10 +153,6 @@ impl File for CountingFile {
         self.file.write_parts_at(parts, offset)
     }
 
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.file.allocate(len)
-    }
-
     fn len(&self) -> Result<u64> {
         self.file.len()
     }

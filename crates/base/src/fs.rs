@@ -13,7 +13,7 @@
 //!   good one, not even if a later sync succeeds.
 
 use std::fmt::Debug;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -152,24 +152,24 @@ pub trait File: Debug + Send + Sync {
     /// Writes all of `buf` at `offset`, extending the file if it ends before. Survives the death of
     /// the process when it returns; a power cut only after [`File::sync`].
     ///
+    /// By default refused, for files that are opened for reading only.
+    ///
     /// # Errors
     /// If the system refuses; then any part of `buf` may have been written.
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()>;
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        let _ = (buf, offset);
+        let why = io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading only");
+        Err(crate::Error::io("write", self.path(), why))
+    }
 
-    /// Writes the parts in a row at `offset`, else as [`File::write_at`].
+    /// Writes the parts in a row at `offset`, else as [`File::write_at`], which is the default.
     ///
     /// # Errors
     /// If the system refuses; then any part of the bytes may have been written.
-    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()>;
-
-    /// Makes the file at least `len` bytes long, with space allocated for all of them, without changing
-    /// a byte that is there; new bytes read as zeros. Survives what a write does. Where the file system
-    /// cannot allocate ahead, it does nothing.
-    ///
-    /// # Errors
-    /// [`crate::Error::NoSpace`], or [`crate::Error::Io`] if the system refuses otherwise; then a part
-    /// may have been allocated.
-    fn allocate(&self, len: u64) -> Result<()>;
+    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write_at(&bytes, offset)
+    }
 
     /// The length in bytes.
     ///

@@ -14,13 +14,12 @@
 //! - HANDLE-3: a file with an open handle has exactly one place in the clock.
 
 use std::collections::VecDeque;
-use std::io::{Error as IoError, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use stratalog_base::Result;
 use stratalog_base::fs::{File, Fs};
 use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
-use stratalog_base::{Error, Result};
 
 /// Assumed where the system does not say.
 const DEFAULT_MAX_OPEN: usize = 1024;
@@ -139,11 +138,6 @@ impl ManagedFile {
             None => file.handles.open_again(file),
         }
     }
-
-    fn read_only<T>(&self, operation: &'static str) -> Result<T> {
-        let why = IoError::new(ErrorKind::PermissionDenied, "opened for reading only");
-        Err(Error::io(operation, &self.0.path, why))
-    }
 }
 
 impl File for ManagedFile {
@@ -155,23 +149,11 @@ impl File for ManagedFile {
         self.handle()?.read_at(buf, offset)
     }
 
-    fn write_at(&self, _buf: &[u8], _offset: u64) -> Result<()> {
-        self.read_only("write")
-    }
-
-    fn write_parts_at(&self, _parts: &[IoSlice<'_>], _offset: u64) -> Result<()> {
-        self.read_only("write")
-    }
-
-    fn allocate(&self, _len: u64) -> Result<()> {
-        self.read_only("allocate")
-    }
-
     fn len(&self) -> Result<u64> {
         self.handle()?.len()
     }
 
     fn sync(&self) -> Result<()> {
-        self.read_only("sync")
+        self.handle()?.sync()
     }
 }

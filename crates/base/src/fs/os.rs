@@ -203,21 +203,6 @@ impl File for OsFile {
         Ok(())
     }
 
-    fn allocate(&self, len: u64) -> Result<()> {
-        #[cfg(not(target_os = "linux"))]
-        let _ = len;
-        #[cfg(target_os = "linux")]
-        loop {
-            match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
-                Err(Errno::INTR) => {}
-                // The file system cannot, or there is nothing to do: `len` is 0.
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => break,
-                Err(e) => return Err(Error::io("allocate", &self.path, e.into())),
-            }
-        }
-        Ok(())
-    }
-
     fn len(&self) -> Result<u64> {
         Ok(self.file.metadata().map_err(|e| Error::io("stat", &self.path, e))?.len())
     }

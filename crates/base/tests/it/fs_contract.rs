@@ -71,6 +71,7 @@ on_both! {
                 assert_eq!(file.read_at(&mut buf, offset).unwrap(), expected.len());
                 assert_eq!(&buf[..expected.len()], expected);
             }
+            file.write_at(b"x", 0).unwrap_err();
         }
     }
 
@@ -150,23 +151,6 @@ on_both! {
         let parts: Vec<_> = bytes.chunks(2).map(IoSlice::new).collect();
         file.write_parts_at(&parts, 1).unwrap();
         assert_eq!(contents(fs, &dir.join("a"))[1..], bytes);
-    }
-
-    allocation_grows_a_file_and_keeps_its_bytes(fs, dir) {
-        fs.create_dir(&dir).unwrap();
-        let file = fs.create(&dir.join("a")).unwrap();
-        let mut expected = b"here before".to_vec();
-        file.write_at(&expected, 0).unwrap();
-        file.allocate(3_000_000).unwrap();
-        // Where the file system cannot allocate, nothing has happened.
-        let len = file.len().unwrap() as usize;
-        assert!(len == 3_000_000 || len == expected.len());
-        expected.resize(len, 0);
-        assert_eq!(read_all(&*file).unwrap(), expected);
-        file.allocate(0).unwrap();
-        file.allocate(5).unwrap();
-        assert_eq!(read_all(&*file).unwrap(), expected);
-        file.sync().unwrap();
     }
 
     a_mapping_and_the_calls_see_each_other(fs, dir) {

@@ -91,7 +91,7 @@ fn what_follows_a_lagging_length_is_zeros() {
     for seed in SEEDS {
         let fs = fs.crash(seed);
         let len = fs.read_file("a").len();
-        fs.open(Path::new("a")).unwrap().write_at(&[2], 12_000).unwrap();
+        fs.open_write(Path::new("a")).unwrap().write_at(&[2], 12_000).unwrap();
         assert!(fs.read_file("a")[len..12_000].iter().all(|b| *b == 0), "seed {seed}");
     }
 }
@@ -315,7 +315,7 @@ fn a_crashed_machine_starts_afresh_and_can_crash_again() {
         let _lock = next.lock(Path::new("LOCK")).unwrap();
         // What is there after a power cut is on the disk: the next one takes nothing away.
         assert_eq!(state(&next.crash(seed)), state(&next));
-        next.open(Path::new("a")).unwrap().write_at(b"again", 0).unwrap();
+        next.open_write(Path::new("a")).unwrap().write_at(b"again", 0).unwrap();
         assert!(next.read_file("a").starts_with(b"again"));
     }
 }
@@ -344,7 +344,7 @@ fn history(fs: &SimFs, seed: u64, steps: u64) {
             _ => {
                 let bytes = noise(1 + rng.below(3_000) as usize, step);
                 let offset = rng.below(9_000);
-                drop(fs.open(&path).and_then(|file| file.write_at(&bytes, offset)));
+                drop(fs.open_write(&path).and_then(|file| file.write_at(&bytes, offset)));
             }
         }
     }

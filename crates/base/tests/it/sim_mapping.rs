@@ -173,37 +173,15 @@ fn a_machine_without_mapping_stays_so() {
 }
 
 #[test]
-fn an_allocation_is_as_volatile_as_a_write() {
-    let fs = SimFs::new();
-    fs.write_file(a(), b"old");
-    let file = fs.open_write(a()).unwrap();
-    let long = 3 << 20;
-    file.allocate(long + 5).unwrap();
-    assert_eq!((fs.ops(), fs.written_bytes()), (1, 0));
-    assert_eq!(fs.kill().read_file(a()).len() as u64, long + 5);
-    let lengths: BTreeSet<_> = (0..200).map(|seed| fs.crash(seed).files()[0].1).collect();
-    assert!(lengths.contains(&3) && lengths.contains(&(long + 5)), "{lengths:?}");
-    assert!((0..200).all(|seed| fs.crash(seed).read_file(a()).starts_with(b"old")));
-    file.sync().unwrap();
-    assert!((0..200).all(|seed| fs.crash(seed).files()[0].1 == long + 5));
-    assert!(file.allocate(1 << 40).is_err());
-}
-
-#[test]
-fn faults_hit_allocations_and_writes_in_parts() {
+fn faults_hit_writes_in_parts() {
     let fs = SimFs::new();
     let file = fs.create(a()).unwrap();
-    fs.inject(Fault::new(Op::Allocate, FaultKind::NoSpace));
-    let error = file.allocate(100).unwrap_err();
-    assert!(matches!(error, Error::NoSpace { op: "allocate", .. }), "{error}");
-    assert_eq!((file.len().unwrap(), fs.ops()), (0, 2));
-
     let parts = [&b"1234"[..], b"5678"].map(IoSlice::new);
     fs.inject(Fault::new(Op::Write, FaultKind::Eio));
     file.write_parts_at(&parts, 0).unwrap_err();
     assert_eq!(file.len().unwrap(), 0);
     file.write_parts_at(&parts, 0).unwrap();
-    assert_eq!((fs.ops(), fs.written_bytes()), (4, 8), "the parts are one call");
+    assert_eq!((fs.ops(), fs.written_bytes()), (3, 8), "the parts are one call");
 }
 
 #[test]

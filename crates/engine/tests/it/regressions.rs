@@ -1,6 +1,5 @@
 //! Bugs that were there once. Each test tells the story; none may come back.
 
-use std::io::IoSlice;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -41,13 +40,6 @@ impl File for StuckFile {
             thread::yield_now();
         }
         Err(Error::io("write", self.path(), std::io::Error::other("on purpose")))
-    }
-    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        self.write_at(&bytes, offset)
-    }
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.0.allocate(len)
     }
     fn len(&self) -> Result<u64> {
         self.0.len()

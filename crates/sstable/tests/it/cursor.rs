@@ -37,10 +37,6 @@ impl File for Watched {
         self.file.write_parts_at(parts, offset)
     }
 
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.file.allocate(len)
-    }
-
     fn len(&self) -> Result<u64> {
         self.file.len()
     }

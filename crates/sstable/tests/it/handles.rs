@@ -52,6 +52,7 @@ fn get(table: &Arc<Table>, index: u64) -> Result<(), Error> {
 fn read_all(fs: Arc<dyn Fs>, dir: &Path, read_by: ReadBy, open_now: impl Fn() -> usize + Sync) {
     write(&*fs, dir);
     let handles = Handles::new(fs, Some(LIMIT), read_by);
+    handles.open(&path(dir, 0)).unwrap().write_at(b"x", 0).unwrap_err();
     let tables = open(&handles, dir);
     std::thread::scope(|scope| {
         for seed in 0..2 {

@@ -182,9 +182,6 @@ impl File for DeadlyFile {
         }
         self.file.write_parts_at(parts, offset)
     }
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.file.allocate(len)
-    }
     fn len(&self) -> Result<u64> {
         self.file.len()
     }

@@ -3,7 +3,7 @@
 //! It holds the log to what it must do whatever happens: it writes whole frames in order and without a
 //! hole, each at its own position, and promises only what is durable.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -257,10 +257,6 @@ impl File for Handle {
         self.write_frames(buf, offset);
         Ok(())
     }
-    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
-        let parts: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        self.write_at(&parts, offset)
-    }
     fn sync(&self) -> Result<()> {
         let covered = self.extent.marks.end.load(Ordering::Acquire);
         let base = self.extent.link().map_or(0, |header| header.link.base);
@@ -274,9 +270,6 @@ impl File for Handle {
         Ok(())
     }
     fn read_at(&self, _: &mut [u8], _: u64) -> Result<usize> {
-        unreachable!()
-    }
-    fn allocate(&self, _: u64) -> Result<()> {
         unreachable!()
     }
     fn len(&self) -> Result<u64> {

@@ -1,7 +1,7 @@
 //! The calls of [`Fs`], [`File`] and [`Lock`]: each is counted, meets the power and the faults, and
 //! then the disk.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,9 +57,16 @@ impl SimFs {
         })
     }
 
-    fn handle(&self, machine: &Machine, ino: Ino, path: &Path) -> Arc<dyn File> {
+    fn open_to(&self, path: &Path, writes: bool) -> Result<Arc<dyn File>> {
+        self.simple(Op::Open, path, |machine| {
+            let ino = machine.disk.find(path)?;
+            Ok(self.handle(machine, ino, path, writes))
+        })
+    }
+
+    fn handle(&self, machine: &Machine, ino: Ino, path: &Path, writes: bool) -> Arc<dyn File> {
         let _open = machine.disk.inode(ino).handle();
-        Arc::new(SimFile { fs: self.clone(), ino, path: path.to_owned(), _open })
+        Arc::new(SimFile { fs: self.clone(), ino, path: path.to_owned(), writes, _open })
     }
 }
 
@@ -67,19 +74,16 @@ impl Fs for SimFs {
     fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
         self.simple(Op::Create, path, |machine| {
             let ino = machine.disk.create(path)?;
-            Ok(self.handle(machine, ino, path))
+            Ok(self.handle(machine, ino, path, true))
         })
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.simple(Op::Open, path, |machine| {
-            let ino = machine.disk.find(path)?;
-            Ok(self.handle(machine, ino, path))
-        })
+        self.open_to(path, false)
     }
 
     fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.open(path)
+        self.open_to(path, true)
     }
 
     fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {
@@ -161,6 +165,8 @@ struct SimFile {
     fs: SimFs,
     ino: Ino,
     path: PathBuf,
+    /// Whether it was opened for writing.
+    writes: bool,
     _open: Arc<()>,
 }
 
@@ -183,6 +189,9 @@ impl File for SimFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         self.fs.call(Op::Write, &self.path, |machine, fault| {
+            if !self.writes {
+                return Err(ErrorKind::PermissionDenied.into());
+            }
             if let (Some(FaultKind::ShortWrite), 1..) = (fault, buf.len()) {
                 let part = SimRng::new(machine.ops).below(buf.len() as u64) as usize;
                 machine.write_at(self.ino, &buf[..part], offset)?;
@@ -190,15 +199,6 @@ impl File for SimFile {
             refuse(fault)?;
             machine.write_at(self.ino, buf, offset)
         })
-    }
-
-    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        self.write_at(&bytes, offset)
-    }
-
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.fs.simple(Op::Allocate, &self.path, |machine| machine.disk.allocate(self.ino, len))
     }
 
     fn len(&self) -> Result<u64> {

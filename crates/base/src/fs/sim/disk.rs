@@ -127,14 +127,6 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn allocate(&mut self, ino: Ino, len: u64) -> Result<()> {
-        if len > MAX_FILE_BYTES {
-            return Err(ErrorKind::FileTooLarge.into());
-        }
-        self.inode_mut(ino).allocate(len);
-        Ok(())
-    }
-
     /// Ends every mapping: what is stored from now on reaches no file.
     pub(super) fn unmap_all(&mut self) {
         self.inodes.values_mut().for_each(Inode::unmap);

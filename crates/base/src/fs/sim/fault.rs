@@ -24,7 +24,6 @@ pub enum Op {
     Read,
     /// Also a [`write_parts_at`](crate::fs::File::write_parts_at), which is one call.
     Write,
-    Allocate,
     Len,
     Sync,
 }
@@ -50,7 +49,6 @@ impl Op {
             Op::Lock => "lock",
             Op::Read => "read",
             Op::Write => "write",
-            Op::Allocate => "allocate",
             Op::Len => "stat",
             Op::Sync => "sync",
         }

@@ -9,9 +9,6 @@ use super::crash::{Fate, Survival};
 use super::image::{Image, PAGE, pieces};
 use super::mapping::Memory;
 
-/// Zeros that an allocation appends come in writes of this size, which share their bytes.
-const ZEROS: u64 = 1 << 20;
-
 #[derive(Clone)]
 struct Write {
     offset: u64,
@@ -93,21 +90,6 @@ impl Inode {
         self.record(buf, offset);
         if let Some(memory) = &self.mapped {
             memory.write_at(buf, offset);
-        }
-    }
-
-    pub(super) fn allocate(&mut self, len: u64) {
-        let (mut at, cache) = (self.cache.len(), Arc::make_mut(&mut self.cache));
-        let zeros: Arc<[u8]> = vec![0; ZEROS.min(len.saturating_sub(at)) as usize].into();
-        while at < len {
-            let data = match len - at {
-                ZEROS.. => Arc::clone(&zeros),
-                rest => zeros[..rest as usize].into(),
-            };
-            let end = at + data.len() as u64;
-            self.dirty.push(Write { offset: at, data });
-            cache.set_len(end);
-            at = end;
         }
     }
 
