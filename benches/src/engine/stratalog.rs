@@ -32,7 +32,10 @@ pub fn open(dir: &Path, config: &Config) -> Outcome<Box<dyn Engine>> {
         Durability::Sync => stratalog::Durability::Sync,
     };
     let fs = CountingFs::default();
+    // As the others have it: memtables and open tables beside the cache.
+    let memory_bytes = config.cache_bytes + 4 * config.memtable_bytes + (64 << 20);
     let db = Options::new()
+        .memory_bytes(memory_bytes as usize)
         .memtable_bytes(config.memtable_bytes as usize)
         .cache_bytes(config.cache_bytes as usize)
         .block_bytes(config.block_bytes as usize)

@@ -95,6 +95,32 @@ impl Account {
     }
 }
 
+/// Bytes of an account for as long as something that takes them lives.
+#[derive(Debug)]
+pub struct Charge {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Counts `bytes` more, until the value drops.
+    pub fn new(account: Arc<Account>, bytes: usize) -> Charge {
+        account.charge(bytes);
+        Charge { account, bytes }
+    }
+
+    /// How many.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.release(self.bytes);
+    }
+}
+
 impl Drop for Account {
     fn drop(&mut self) {
         self.release(self.bytes()); // BUDGET-1
@@ -112,6 +138,9 @@ mod tests {
         a.charge(60);
         b.charge(40);
         assert_eq!((budget.used_bytes(), budget.is_exceeded()), (100, false));
+        let charge = Charge::new(Arc::new(Account::new(budget.clone())), 0);
+        assert_eq!(Charge::new(charge.account.clone(), 1).account.bytes(), 1);
+        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (100, 101));
         b.charge(1);
         assert_eq!((budget.used_bytes(), budget.is_exceeded(), b.bytes()), (101, true, 41));
         a.release(50);

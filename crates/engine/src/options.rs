@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stratalog_base::budget::Budget;
 use stratalog_base::fs::{Fs, OsFs};
 use stratalog_base::{Error, Result};
 use stratalog_compaction::{LEVELS, Runs, Separation, filter_bits};
-use stratalog_sstable::{Compression, FilterPolicy, ReadBy, TableOptions};
+use stratalog_sstable::{BlockCache, Compression, FilterPolicy, ReadBy, TableOptions};
 use stratalog_wal::{Durability, RecoveryMode};
 
 use crate::Db;
+
+/// What a memtable's arenas are good for.
+const MEMTABLE_BYTES_MAX: usize = 16 << 30;
 
 /// How a store is opened. Every setting has a default that suits a machine with a few gigabytes.
 ///
@@ -23,8 +27,9 @@ use crate::Db;
 pub struct Options {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) create: bool,
-    pub(crate) memtable_bytes: usize,
-    pub(crate) cache_bytes: usize,
+    pub(crate) memory_bytes: usize,
+    pub(crate) memtable_bytes: Option<usize>,
+    pub(crate) cache_bytes: Option<usize>,
     pub(crate) block_bytes: usize,
     pub(crate) table_bytes: u64,
     pub(crate) filter_bits_per_key: f64,
@@ -45,8 +50,9 @@ impl Default for Options {
         Options {
             fs: OsFs::shared(),
             create: true,
-            memtable_bytes: 64 << 20,
-            cache_bytes: 256 << 20,
+            memory_bytes: 512 << 20,
+            memtable_bytes: None,
+            cache_bytes: None,
             block_bytes: 4 << 10,
             table_bytes: 64 << 20,
             filter_bits_per_key: 10.0,
@@ -86,19 +92,43 @@ impl Options {
         self
     }
 
-    /// Bytes that a memtable may take before it is sealed and flushed. Writers wait while two sealed
-    /// ones wait beside a full one. Default: 64 MiB; 64 KiB to 16 GiB.
+    /// The memory budget: bytes of memtables, of what open tables hold, and of table blocks, cached or held by
+    /// slices and iterators. The cache has what the others leave, and gives it back as they grow. Beyond it goes
+    /// what has to: a batch for each writer, and what is held from outside if that is more. [`crate::Stats`] tells
+    /// who has how much. Buffers of the log, of flushes and of compactions come on top: some tens of MiB.
+    /// Default: 512 MiB; at least 512 KiB.
     #[must_use]
-    pub fn memtable_bytes(mut self, bytes: usize) -> Self {
-        self.memtable_bytes = bytes;
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        self.memory_bytes = bytes;
         self
     }
 
-    /// Bytes of table blocks kept in memory, uncompressed. Default: 256 MiB; 0 keeps none.
+    /// Bytes that a memtable may take before it is sealed and flushed. Writers wait while two sealed
+    /// ones wait beside a full one. Default: `None`, 64 MiB, or an eighth of the memory budget if that is less;
+    /// 64 KiB to 16 GiB, and at most a quarter of the budget.
     #[must_use]
-    pub fn cache_bytes(mut self, bytes: usize) -> Self {
-        self.cache_bytes = bytes;
+    pub fn memtable_bytes(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.memtable_bytes = bytes.into();
         self
+    }
+
+    /// The most bytes of table blocks, uncompressed, that are kept for later reads. Default: `None`, whatever the
+    /// memory budget leaves; 0 keeps none.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.cache_bytes = bytes.into();
+        self
+    }
+
+    /// At how many bytes a memtable is sealed.
+    pub(crate) fn full_memtable_bytes(&self) -> usize {
+        self.memtable_bytes.unwrap_or((64 << 20).min(self.memory_bytes / 8))
+    }
+
+    /// A cache with a memory budget, which is to be the store's.
+    pub(crate) fn cache(&self) -> Arc<BlockCache> {
+        let limit_bytes = self.cache_bytes.unwrap_or(usize::MAX);
+        BlockCache::charged(limit_bytes, Arc::new(Budget::new(self.memory_bytes)))
     }
 
     /// Bytes of entries in a data block before compression: small blocks suit point reads, large ones
@@ -258,8 +288,13 @@ impl Options {
             false => Err(Error::InvalidArgument(format!("{name} must be {range}"))),
         };
         let ms = self.sync_interval.as_millis();
-        let memtable = (64 << 10)..=(16 << 30);
-        within("memtable_bytes", memtable.contains(&self.memtable_bytes), "64 KiB to 16 GiB")?;
+        let memtable = (64 << 10)..=(self.memory_bytes / 4).min(MEMTABLE_BYTES_MAX);
+        within("memory_bytes", self.memory_bytes >= 512 << 10, "at least 512 KiB")?;
+        within(
+            "memtable_bytes",
+            memtable.contains(&self.full_memtable_bytes()),
+            "64 KiB to 16 GiB, and at most a quarter of memory_bytes",
+        )?;
         within("block_bytes", (64..=1 << 20).contains(&self.block_bytes), "64 B to 1 MiB")?;
         within("table_bytes", self.table_bytes >= 4 << 10, "at least 4 KiB")?;
         within("separate_values_from", self.separate_values_from >= 32, "at least 32 B")?;

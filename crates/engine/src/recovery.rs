@@ -26,7 +26,7 @@ use stratalog_base::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 use stratalog_base::{Error, Result};
 use stratalog_compaction::{Numbers, Policy, Shape, Version, VersionEdit};
 use stratalog_memtable::Memtable;
-use stratalog_sstable::{BlockCache, Handles, TableSummary};
+use stratalog_sstable::{Handles, TableSummary};
 use stratalog_wal::{Backend, Log, LogOptions, Recovered, Wal};
 
 use crate::file_name::{self, DataFile, LOCK, MANIFEST, MANIFEST_TMP};
@@ -48,7 +48,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let (lock, names) = lock_directory(&*fs, dir, options.create)?;
     let known = read_manifest(&*fs, dir, &names)?;
 
-    let cache = BlockCache::new(options.cache_bytes);
+    let cache = options.cache();
     let handles = Handles::new(fs.clone(), options.max_open_tables, options.read_tables_by);
     let trash = Arc::new(Trash::default());
     let whole = VersionEdit::snapshot(&known.tables);
@@ -56,7 +56,8 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
 
     let next_id = names.iter().filter_map(|name| DataFile::named(name)).map(|it| it.id() + 1);
     let next_id = next_id.chain(known.numbers.next_id).max().unwrap_or(1);
-    let replayed = replay(&options, dir, &known.tables, &known.numbers, known.store_id, next_id)?;
+    let budget = cache.budget();
+    let replayed = replay(&options, dir, budget, &known, next_id)?;
     let Replayed { recovered, edit, next_id, new } = replayed;
     let tree = apply(&handles, dir, &cache, &trash, &tree, &edit)?;
 
@@ -70,7 +71,8 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
 
     // RECOVERY-2: a fresh segment and, above, a fresh manifest.
     // Small beside a memtable, so that a flush soon lets go of most of the log.
-    let segment_bytes = (options.memtable_bytes as u64 / 4).clamp(64 << 10, 64 << 20);
+    let memtable_bytes = options.full_memtable_bytes() as u64;
+    let segment_bytes = (memtable_bytes / 4).clamp(64 << 10, 64 << 20);
     // Without threads of its own the store does nothing by itself, not even write to its log.
     let backend = if options.background { Backend::LockFree } else { Backend::Sync };
     let log_options = LogOptions {
@@ -86,15 +88,16 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     log.truncate_before(start)?;
     let orphans = sweep(&*fs, dir, &tree)?;
 
-    let active = Arc::new(Memtable::new());
+    let active = Arc::new(Memtable::with_budget(cache.budget().clone()));
     let view = View { active: active.clone(), sealed: Vec::new(), tree: Arc::new(tree) };
-    let policy = Policy { level1_bytes: 4 * options.memtable_bytes as u64, ..Policy::default() };
+    let policy = Policy { level1_bytes: 4 * memtable_bytes, ..Policy::default() };
     Ok(Store {
         recovery: report(&known, &recovered, edit.added.len(), orphans),
         dir: dir.to_owned(),
         fs,
         options,
         policy,
+        memtable_bytes: memtable_bytes as usize,
         manifest: Mutex::new(manifest),
         work: crate::work::Work::default(),
         active: RwLock::new(active),
@@ -156,11 +159,11 @@ fn no_store(dir: &Path, why: &str) -> Error {
 }
 
 /// What the manifest said; for a new store, nothing.
-struct Known {
-    store_id: u64,
+pub(crate) struct Known {
+    pub store_id: u64,
     created: bool,
-    tables: Version<TableSummary>,
-    numbers: Numbers,
+    pub tables: Version<TableSummary>,
+    pub numbers: Numbers,
 }
 
 fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<Known> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use stratalog_base::budget::Budget;
 use stratalog_base::{Error, KeyRef, Result, SeqNo};
 use stratalog_compaction::{
     NewFile, Numbers, Output, Retain, Version, VersionEdit, runs_after, write_tables,
@@ -13,6 +14,7 @@ use stratalog_wal::{FIRST_POSITION, Recovered, RecoveryMode, recover};
 
 use crate::batch::entries;
 use crate::options::Options;
+use crate::recovery::Known;
 use crate::table_file::NewFiles;
 
 /// What a replay found and wrote.
@@ -26,29 +28,29 @@ pub(crate) struct Replayed {
     pub new: NewFiles,
 }
 
-/// Replays what `numbers` do not say to be in tables, with file ids from `next_id` on.
+/// Replays what the manifest does not say to be in tables, with file ids from `next_id` on.
 ///
 /// # Errors
-/// Of reading the log, and of writing tables; [`Error::Corrupt`] if the log is shorter than `numbers`
-/// say (RECOVERY-3), or another store's. The tables written until then are removed.
+/// Of reading the log, and of writing tables; [`Error::Corrupt`] if the log is shorter than the
+/// manifest says (RECOVERY-3), or another store's. The tables written until then are removed.
 pub(crate) fn replay(
     options: &Options,
     dir: &Path,
-    tables: &Version<TableSummary>,
-    numbers: &Numbers,
-    store_id: u64,
+    budget: &Arc<Budget>,
+    known: &Known,
     next_id: u64,
 ) -> Result<Replayed> {
     let mut replay = Replay {
         options,
         dir,
-        tables,
-        memtable: Arc::new(Memtable::new()),
+        budget,
+        tables: &known.tables,
+        memtable: Arc::new(Memtable::with_budget(budget.clone())),
         next_id,
         edit: VersionEdit::default(),
         new: NewFiles::new(&options.fs, dir),
     };
-    let recovered = replay.run(numbers, store_id)?;
+    let recovered = replay.run(&known.numbers, known.store_id)?;
     let Replay { next_id, edit, new, .. } = replay;
     Ok(Replayed { recovered, edit, next_id, new })
 }
@@ -57,6 +59,7 @@ pub(crate) fn replay(
 struct Replay<'a> {
     options: &'a Options,
     dir: &'a Path,
+    budget: &'a Arc<Budget>,
     /// The tree without what is replayed.
     tables: &'a Version<TableSummary>,
     memtable: Arc<Memtable>,
@@ -98,12 +101,13 @@ impl Replay<'_> {
                 self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);
             inserted.expect("nobody seals a memtable of a replay");
         }
-        let full = self.memtable.used_bytes() >= self.options.memtable_bytes;
+        let full = self.memtable.used_bytes() >= self.options.full_memtable_bytes();
         if full { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let memtable = std::mem::replace(&mut self.memtable, Arc::new(Memtable::new()));
+        let fresh = Arc::new(Memtable::with_budget(self.budget.clone()));
+        let memtable = std::mem::replace(&mut self.memtable, fresh);
         let mut create = |file: NewFile| {
             self.next_id += 1;
             self.new.create(file, self.next_id - 1)

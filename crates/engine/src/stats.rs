@@ -22,14 +22,23 @@ pub struct LevelStats {
 pub struct Stats {
     /// The levels, level 0 first.
     pub levels: Vec<LevelStats>,
-    /// Bytes in the active and the sealed memtables.
+    /// The memory budget; see [`crate::Options::memory_bytes`].
+    pub memory_bytes: usize,
+    /// What of it is in use: the sum of memtables, cache, pinned blocks and open tables, exact while nobody changes
+    /// them.
+    pub memory_used_bytes: usize,
+    /// The most that was in use at one time since the store was opened.
+    pub memory_peak_bytes: usize,
+    /// Bytes of memtables: the active one, sealed ones, and those flushed that are still being read.
     pub memtable_bytes: usize,
-    /// Entries in them.
+    /// Entries in the active and the sealed memtables.
     pub memtable_entries: u64,
     /// Sealed memtables that wait for their flush.
     pub sealed_memtables: usize,
     /// Bytes of table blocks and of index and filter partitions in the cache.
     pub cache_bytes: usize,
+    /// Bytes of blocks beside the cache: slices or iterators hold them, or they were evicted while somebody read.
+    pub pinned_bytes: usize,
     /// Bytes of what open tables hold in memory beside the cache: top indexes, range tombstones, cache
     /// slots, and index and filter of small tables.
     pub index_bytes: usize,

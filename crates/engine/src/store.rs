@@ -24,14 +24,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stratalog_base::budget::Budget;
 use stratalog_base::fs::{Fs, Lock};
 use stratalog_base::sync::{AtomicBool, AtomicU64, JoinHandle, Mutex, Ordering, RwLock};
 use stratalog_base::{Cursor, Error, Kind, Result, SeqNo};
 use stratalog_compaction::{LEVELS, Numbers, Policy, Readable, Shape, ValueUse, VersionEdit};
 use stratalog_memtable::Memtable;
-use stratalog_sstable::{
-    BlockCache, Handles, ReadUse, Table, TableSummary, ValueFile, ValueHandle,
-};
+use stratalog_sstable::{BlockCache, Handles, ReadUse, Table, TableSummary, ValueHandle};
 use stratalog_wal::{Log, Wal};
 
 use crate::file_name::{self, DataFile};
@@ -54,6 +53,8 @@ pub(crate) struct Store {
     pub dir: PathBuf,
     pub fs: Arc<dyn Fs>,
     pub options: Options,
+    /// At how many bytes a memtable is sealed.
+    pub memtable_bytes: usize,
     pub policy: Policy,
     pub recovery: RecoveryReport,
 
@@ -97,6 +98,12 @@ impl Store {
     #[inline]
     pub fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Relaxed) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// What memtables, tables and cache are charged to.
+    #[inline]
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.cache.budget()
     }
 
     /// The sequence number that sees everything visible, and nothing newer.
@@ -200,26 +207,31 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let view = self.view.pin();
         let mut levels = vec![LevelStats::default(); LEVELS];
-        let mut index_bytes = 0;
         for (level, table) in view.tree.tables() {
             let (stats, summary) = (&mut levels[level], table.summary());
             stats.tables += 1;
             stats.bytes += summary.bytes;
             stats.entries += summary.entries;
             stats.tombstones += summary.tombstones;
-            index_bytes += table.table().memory_bytes();
         }
-        index_bytes += view.tree.values.files().map(ValueFile::memory_bytes).sum::<usize>();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let sum = |bytes: fn(&ValueUse) -> u64| view.tree.version.values().iter().map(bytes).sum();
         let marks = self.log.watermarks();
         let flushed = count(&self.flushed);
+        let budget = self.budget();
+        let (cache_bytes, pinned_bytes) = (self.cache.used_bytes(), self.cache.pinned_bytes());
+        let (index_bytes, memory_used_bytes) = (self.cache.tables_bytes(), budget.used_bytes());
         Stats {
             levels,
-            memtable_bytes: view.memtables().map(|memtable| memtable.used_bytes()).sum(),
+            memory_bytes: budget.limit_bytes(),
+            memory_used_bytes,
+            memory_peak_bytes: budget.peak_bytes(),
+            memtable_bytes: memory_used_bytes
+                .saturating_sub(cache_bytes + pinned_bytes + index_bytes),
             memtable_entries: view.memtables().map(|memtable| memtable.len() as u64).sum(),
             sealed_memtables: view.sealed.len(),
-            cache_bytes: self.cache.used_bytes(),
+            cache_bytes,
+            pinned_bytes,
             index_bytes,
             log_bytes: marks.logged.saturating_sub(flushed),
             visible: self.newest_visible(),

@@ -45,6 +45,7 @@ impl Store {
         let place = {
             let _lane = self.lanes.enter();
             self.check_open()?;
+            self.cache.make_room(payload.len());
             let active = self.active_with_room()?;
             let place = match durability {
                 Durability::None => {
@@ -77,11 +78,11 @@ impl Store {
     fn active_with_room(&self) -> Result<RwLockReadGuard<'_, Arc<Memtable>>> {
         loop {
             let active = self.active.read();
-            if active.used_bytes() < self.options.memtable_bytes {
+            if active.used_bytes() < self.memtable_bytes {
                 return Ok(active);
             }
             drop(active);
-            self.make_room(self.options.memtable_bytes)?;
+            self.make_room(self.memtable_bytes)?;
         }
     }
 
@@ -123,7 +124,7 @@ impl Store {
             }
             let unlogged = self.unlogged.swap(false, Ordering::Relaxed);
             let sealed = Sealed { memtable: active.clone(), end: self.log_end(), unlogged };
-            let fresh = Arc::new(Memtable::new());
+            let fresh = Arc::new(Memtable::with_budget(self.budget().clone()));
             self.view.update(|view| View {
                 active: fresh.clone(),
                 sealed: [&[sealed], &*view.sealed].concat(),

@@ -4,7 +4,7 @@
 //! offset's highest bit names its chunk, each chunk is twice the one before, and no offset is 0.
 //! Allocation is one `fetch_add` on the next free offset; only the first to enter a chunk takes the
 //! lock and asks the allocator. An allocation that would straddle two chunks is left unused and tried
-//! again behind it. Chunks of 2 MiB and more are mapped from the system and charged as
+//! again behind it. Chunks of 128 KiB and more are mapped from the system and charged as
 //! they are touched, 64 KiB at a time; smaller ones come from the allocator and are charged whole.
 //!
 //! # Invariants
@@ -20,7 +20,7 @@ use stratalog_base::pages;
 use stratalog_base::sync::{AtomicPtr, AtomicU64, Mutex, Ordering, Padded};
 
 /// The smallest chunk that is mapped.
-const MAPPED_BYTES: usize = 2 << 20;
+const MAPPED_BYTES: usize = 128 << 10;
 /// What is charged at a time of a mapped chunk.
 const STEP_BYTES: usize = 64 << 10;
 

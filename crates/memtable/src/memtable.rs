@@ -214,7 +214,7 @@ impl Memtable {
             + self.apart_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes taken from allocator and system, exactly; of chunks of 2 MiB and more, which are address space
+    /// Bytes taken from allocator and system, exactly; of chunks of 128 KiB and more, which are address space
     /// until they are touched, the steps of 64 KiB that were begun.
     pub fn allocated_bytes(&self) -> usize {
         self.account.bytes()

@@ -8,19 +8,31 @@
 //! A fill goes through the clock, which has two queues of filled slots. Blocks that somebody looked
 //! for enter the `hot` one; blocks that a scan runs over are on `probation`. While there are more bytes
 //! than the limit, the oldest slot is emptied: that on probation if these hold more than a sixteenth
-//! of the limit, else the hot one. If it was referenced since it was queued or last spared, it is spared
+//! of what is cached, else the hot one. If it was referenced since it was queued or last spared, it is spared
 //! and queued as hot. So a scan pushes out what scans brought, and no more of the rest than that
 //! sixteenth, but a small range that is scanned again and again stays.
 //!
 //! # Invariants
 //! - CACHE-1: `used_bytes` is the sum over the filled slots of all living tables.
-//! - CACHE-2: when [`BlockCache::insert`] returns, `used_bytes` is at most the limit.
+//! - CACHE-2: `used_bytes` is at most the limit.
 //! - CACHE-3: a filled slot of a living table has exactly one place in the clock.
 //! - CACHE-4: a slot is filled and emptied only under the clock's lock, or by the drop of its table.
 //! - CACHE-5: a filled slot holds one handle, which is dropped only after a grace period (GRACE-1).
+//! - CACHE-6: a block that came to [`BlockCache::insert`] is charged to the budget from then on until it is freed,
+//!   wherever its handles are. While less than a quarter of the spare part is free, slots are not filled beyond
+//!   as much as that part.
 //!
-//! Who wants a block for longer than a look takes a handle of its own; that outlives the eviction and
-//! counts no longer.
+//! Who wants a block for longer than a look takes a handle of its own, which outlives the eviction.
+//!
+//! # Within a budget
+//! What others have charged to the budget leaves that much less for the cache. The last part of the budget, a
+//! thirty-second, is spare: slots leave it to what is charged before anybody can look, which is a block that was
+//! just read, evicted ones until their grace period is over, and memory that others take in steps. Who takes much
+//! calls [`BlockCache::make_room`] first. When half of the spare part is in use, what was evicted is freed by force.
+//! If readers stop inside, it cannot be; then nothing is cached any more, nor evicted, until they leave (CACHE-6).
+//!
+//! Whatever others have charged, slots may hold as much as the spare part: else each read would read index and
+//! filter anew.
 #![expect(unsafe_code, reason = "slots hold handles as pointers, by CACHE-5")]
 
 use std::collections::VecDeque;
@@ -29,17 +41,21 @@ use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
 use std::sync::{Arc, Weak};
 
-use stratalog_base::budget::{Account, Budget};
+use stratalog_base::budget::{Account, Budget, Charge};
 use stratalog_base::slice::{Kept, Owner};
-use stratalog_base::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering};
+use stratalog_base::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, yield_now};
 
 use crate::grace::{Garbage, Grace, Reader};
 use crate::shared::{Borrowed, Shared, prefetch};
 
-/// Blocks on probation may hold this part of the limit.
+/// Blocks on probation may hold this part of what is cached.
 const PROBATION_SHARE: usize = 16;
-/// Evicted bytes that are freed together.
+/// The part of the budget that slots leave to others.
+const SPARE_SHARE: usize = 32;
+/// Evicted bytes that are freed together, if there is room for them.
 const GARBAGE_BYTES: usize = if cfg!(loom) { 0 } else { 64 << 10 };
+/// How often to let others run for the end of a grace period: a few milliseconds if all processors are taken.
+const GRACE_YIELDS: usize = 1000;
 
 /// What slots can hold, as the header of a [`Shared`].
 pub trait Cached: Debug + Send + Sync + Sized + 'static {
@@ -64,7 +80,11 @@ pub enum Wanted {
 pub struct BlockCache {
     limit_bytes: usize,
     /// Changed under the clock's lock, but for the subtraction when a table drops.
-    used: Account,
+    used_bytes: AtomicUsize,
+    /// Blocks that were read to be cached, until they are freed.
+    blocks: Arc<Account>,
+    /// What tables take beside their blocks.
+    tables: Arc<Account>,
     /// Upper bound of the places in the clock whose table is gone.
     dead_places: AtomicUsize,
     grace: Grace,
@@ -107,9 +127,9 @@ impl Clock {
         self.probation_bytes = self.probation.iter().map(|place| place.bytes).sum();
     }
 
-    /// The next place to look at.
-    fn pop(&mut self, limit_bytes: usize) -> Option<Place> {
-        if self.probation_bytes > limit_bytes / PROBATION_SHARE || self.hot.is_empty() {
+    /// The next place to look at, of `used_bytes` in all.
+    fn pop(&mut self, used_bytes: usize) -> Option<Place> {
+        if self.probation_bytes > used_bytes / PROBATION_SHARE || self.hot.is_empty() {
             let place = self.probation.pop_front()?;
             self.probation_bytes -= place.bytes;
             return Some(place);
@@ -124,11 +144,14 @@ impl BlockCache {
         BlockCache::charged(limit_bytes, Arc::default())
     }
 
-    /// The same, which charges what it holds to `budget`.
+    /// The same, which charges to `budget` what it holds and what was taken from it and is still held, and
+    /// holds no more than `budget` leaves to it.
     pub fn charged(limit_bytes: usize, budget: Arc<Budget>) -> Arc<BlockCache> {
         Arc::new(BlockCache {
             limit_bytes,
-            used: Account::new(budget),
+            used_bytes: AtomicUsize::new(0),
+            blocks: Arc::new(Account::new(budget.clone())),
+            tables: Arc::new(Account::new(budget)),
             dead_places: AtomicUsize::new(0),
             grace: Grace::default(),
             clock: Mutex::default(),
@@ -137,7 +160,29 @@ impl BlockCache {
 
     /// The bytes of all cached blocks, with what was allocated for them.
     pub fn used_bytes(&self) -> usize {
-        self.used.bytes()
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of blocks that are not cached, or not any more: slices and cursors hold them, or they wait for
+    /// readers to leave.
+    pub fn pinned_bytes(&self) -> usize {
+        self.blocks.bytes().saturating_sub(self.used_bytes())
+    }
+
+    /// The bytes of tables and value files beside their blocks, for as long as they are open.
+    pub fn tables_bytes(&self) -> usize {
+        self.tables.bytes()
+    }
+
+    /// What all of this is charged to.
+    #[inline]
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.blocks.budget()
+    }
+
+    /// Counts what an open table takes beside its blocks.
+    pub(crate) fn charge_table(&self, bytes: usize) -> Charge {
+        Charge::new(self.tables.clone(), bytes)
     }
 
     /// The limit given to [`BlockCache::new`].
@@ -152,7 +197,10 @@ impl BlockCache {
     }
 
     /// Fills a slot with `block`, emptying others as needed. Returns the block that the slot held
-    /// already, if another reader was faster, else `block`. A block beyond the limit is not kept.
+    /// already, if another reader was faster, else `block`. A block that does not fit is not kept.
+    ///
+    /// # Panics
+    /// If there are other handles of `block`.
     pub fn insert<T: Cached>(
         &self,
         slots: &Arc<Slots<T>>,
@@ -161,6 +209,7 @@ impl BlockCache {
         wanted: Wanted,
     ) -> Shared<T> {
         let bytes = T::memory_bytes(&block);
+        let block = block.charged(Charge::new(self.blocks.clone(), bytes)); // CACHE-6
         if bytes > self.limit_bytes {
             return block;
         }
@@ -168,8 +217,14 @@ impl BlockCache {
         if let Some(faster) = slots.held(index) {
             return faster;
         }
+        // The budget has it already.
+        self.evict(&mut clock, self.limit_bytes - bytes, 0);
+        let is_least = self.used_bytes() + bytes <= self.spare_bytes();
+        if self.free_bytes() < self.unfilled_bytes() && !is_least {
+            return block; // CACHE-6
+        }
         slots.fill(index, block.clone()); // CACHE-4
-        self.used.charge(bytes);
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.dead_places.load(Ordering::Relaxed) > clock.len() / 2 {
             self.dead_places.store(0, Ordering::Relaxed);
             clock.forget_dead();
@@ -183,19 +238,74 @@ impl BlockCache {
                 clock.probation.push_back(place);
             }
         }
-        self.evict(&mut clock);
         block
     }
 
-    fn evict(&self, clock: &mut Clock) {
+    /// Has `bytes` more fit in the budget before somebody takes them, as far as emptying slots can do that. If readers
+    /// are inside, it waits a little for them: they are about to leave, unless their threads were stopped.
+    #[inline]
+    pub fn make_room(&self, bytes: usize) {
+        if self.is_crowded(bytes) {
+            self.make_room_slowly(bytes);
+        }
+    }
+
+    #[cold]
+    fn make_room_slowly(&self, bytes: usize) {
+        for _ in 0..GRACE_YIELDS {
+            let evicted = {
+                let mut clock = self.clock.lock();
+                self.evict(&mut clock, self.limit_bytes, bytes);
+                clock.garbage.bytes()
+            };
+            if evicted == 0 || self.free_bytes() >= bytes.saturating_add(self.unfilled_bytes()) {
+                return;
+            }
+            yield_now();
+        }
+    }
+
+    /// Whether `bytes` more would take half of the spare part of the budget.
+    #[inline]
+    fn is_crowded(&self, bytes: usize) -> bool {
+        self.free_bytes() < bytes.saturating_add(self.spare_bytes() / 2)
+    }
+
+    /// What of the spare part slots leave free even if the rest of it holds what was evicted.
+    #[inline]
+    fn unfilled_bytes(&self) -> usize {
+        self.spare_bytes() / 4
+    }
+
+    /// Bytes of the budget that nobody uses.
+    #[inline]
+    fn free_bytes(&self) -> usize {
+        self.budget().limit_bytes().saturating_sub(self.budget().used_bytes())
+    }
+
+    /// Bytes of the budget that others find free once all that was evicted is freed.
+    #[inline]
+    fn spare_bytes(&self) -> usize {
+        self.budget().limit_bytes() / SPARE_SHARE
+    }
+
+    /// Empties slots until those that are filled have at most `most_bytes`, and `more_bytes` fit in the budget.
+    fn evict(&self, clock: &mut Clock, most_bytes: usize, more_bytes: usize) {
+        let budget = self.budget();
+        let goal = (budget.limit_bytes() - self.spare_bytes()).saturating_sub(more_bytes);
+        let is_much = |clock: &Clock| {
+            let (cached, evicted) = (self.used_bytes(), clock.garbage.bytes());
+            let is_over = budget.used_bytes().saturating_sub(evicted) > goal;
+            cached > most_bytes || is_over && cached > self.spare_bytes()
+        };
         // Readers may mark slots as fast as they are spared: one round, then no mercy.
         let mut mercies = clock.len();
-        while self.used_bytes() > self.limit_bytes {
-            let Some(place) = clock.pop(self.limit_bytes) else { break };
+        while is_much(clock) {
+            let Some(place) = clock.pop(self.used_bytes()) else { break };
             let Some(slots) = place.slots.upgrade() else { continue };
             match slots.empty(place.index, mercies > 0) {
                 Some(block) => {
-                    self.used.release(place.bytes);
+                    self.used_bytes.fetch_sub(place.bytes, Ordering::Relaxed);
                     clock.garbage.add(block, place.bytes); // CACHE-5
                 }
                 None => {
@@ -205,6 +315,12 @@ impl BlockCache {
             }
         }
         clock.garbage.free(&self.grace, GARBAGE_BYTES);
+        // Two grace periods free all there is, if nobody is inside.
+        for _ in 0..2 {
+            if clock.garbage.bytes() > 0 && self.is_crowded(more_bytes) {
+                clock.garbage.free(&self.grace, 0);
+            }
+        }
     }
 }
 
@@ -303,6 +419,6 @@ impl<T: Cached> Drop for Slots<T> {
             }
         }
         self.cache.dead_places.fetch_add(places, Ordering::Relaxed);
-        self.cache.used.release(bytes);
+        self.cache.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

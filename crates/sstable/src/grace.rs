@@ -102,6 +102,7 @@ pub struct Garbage {
     pending_bytes: usize,
     /// Was added before the last switch.
     waiting: Vec<Kept>,
+    waiting_bytes: usize,
 }
 
 impl Garbage {
@@ -109,6 +110,11 @@ impl Garbage {
     pub fn add(&mut self, kept: Kept, bytes: usize) {
         self.pending.push(kept);
         self.pending_bytes += bytes;
+    }
+
+    /// Bytes that were noted and not freed.
+    pub fn bytes(&self) -> usize {
+        self.pending_bytes + self.waiting_bytes
     }
 
     /// Frees what no reader can be using, once there are at least `bytes` pending.
@@ -120,7 +126,7 @@ impl Garbage {
             // GRACE-2: this set was seen at rest, the other one before the last switch.
             self.waiting.clear();
             std::mem::swap(&mut self.waiting, &mut self.pending);
-            self.pending_bytes = 0;
+            self.waiting_bytes = std::mem::take(&mut self.pending_bytes);
         }
     }
 }

@@ -72,6 +72,11 @@ impl<'a> Stored<'a> {
 }
 
 impl Meta {
+    /// Heap bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.top.memory_bytes() + self.ranges.heap_bytes() + self.unpacker.memory_bytes()
+    }
+
     pub(crate) fn read(file: &dyn File, table: u64) -> Result<Meta> {
         let footer = Footer::read(file, table)?;
         if footer.zstd && !HAS_ZSTD {

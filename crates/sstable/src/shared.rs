@@ -4,7 +4,8 @@
 //! lines can be asked for at once, before the first of them has come.
 //!
 //! # Invariants
-//! - SHARED-1: header and bytes change only before the first handle is given out; the marks aside.
+//! - SHARED-1: header and bytes change only before the first handle is given out; the marks aside. The charge
+//!   is set while there is one handle.
 //! - SHARED-2: the allocation is freed by whoever lowers the count to zero, and the count is the number
 //!   of handles, those that were made a pointer included.
 #![expect(unsafe_code, reason = "one allocation of a size known at run time, with a count")]
@@ -13,12 +14,14 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+use stratalog_base::budget::Charge;
 use stratalog_base::slice::Owner;
 use stratalog_base::sync::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::slab::{self, Cell};
 
-/// The start of an allocation, followed by `len` bytes. It fills whole cache lines.
+/// The start of an allocation, followed by `len` bytes and an `Option<Charge>`, which readers do not touch. It fills
+/// whole cache lines.
 #[repr(C, align(64))]
 struct Start<H> {
     count: AtomicUsize,
@@ -51,7 +54,8 @@ impl<H> Shared<H> {
         len: u32,
         fill: impl FnOnce(&mut H, &mut [u8]) -> Result<(), E>,
     ) -> Result<Shared<H>, E> {
-        let Cell { start, bytes, is_slab } = slab::take(size_of::<Start<H>>() + len as usize);
+        let bytes = size_of::<Start<H>>() + charge_offset(len) + size_of::<Option<Charge>>();
+        let Cell { start, bytes, is_slab } = slab::take(bytes);
         let start = start.cast::<Start<H>>();
         let first = Start {
             count: AtomicUsize::new(1),
@@ -61,10 +65,11 @@ impl<H> Shared<H> {
             allocated_bytes: u32::try_from(bytes).expect("a block has less than 4 GiB"),
             header,
         };
-        // SAFETY: the memory is ours, and large enough and aligned for a `Start` and the bytes.
+        // SAFETY: the memory is ours, and large enough and aligned for a `Start`, the bytes and a charge.
         unsafe {
             start.write(first);
             start.add(1).cast::<u8>().write_bytes(0, len as usize);
+            charge_at(start, len).write(None);
         }
         let shared = Shared { start };
         // SAFETY: SHARED-1: this is the only handle. Header and bytes do not overlap.
@@ -98,6 +103,18 @@ impl<H> Shared<H> {
     /// All bytes of the allocation, with what was added to round it up.
     pub fn allocated_bytes(&self) -> usize {
         self.first().allocated_bytes as usize
+    }
+
+    /// Has `charge` last until the allocation is freed.
+    ///
+    /// # Panics
+    /// If there are other handles.
+    pub fn charged(self, charge: Charge) -> Shared<H> {
+        // Acquire: with whoever dropped another handle.
+        assert_eq!(self.first().count.load(Ordering::Acquire), 1, "SHARED-1");
+        // SAFETY: SHARED-1: this is the only handle, and it is ours.
+        unsafe { charge_at(self.start, self.first().len).replace(Some(charge)) };
+        self
     }
 
     /// Notes that somebody wanted it.
@@ -176,11 +193,24 @@ impl<H> Drop for Shared<H> {
     }
 }
 
+/// Where the charge lies behind the start.
+fn charge_offset(len: u32) -> usize {
+    (len as usize).next_multiple_of(align_of::<Option<Charge>>())
+}
+
+/// # Safety
+/// `start` is that of an allocation with `len` bytes.
+unsafe fn charge_at<H>(start: NonNull<Start<H>>, len: u32) -> NonNull<Option<Charge>> {
+    // SAFETY: the charge lies there, aligned, since a `Start` is.
+    unsafe { start.add(1).cast::<u8>().add(charge_offset(len)).cast() }
+}
+
 #[inline(never)]
 fn free<H>(start: NonNull<Start<H>>) {
     // SAFETY: SHARED-2: the count was seen to be zero, so nobody else has it. `build` took the cell.
     unsafe {
-        let Start { is_slab, allocated_bytes, .. } = *start.as_ref();
+        let Start { is_slab, allocated_bytes, len, .. } = *start.as_ref();
+        charge_at(start, len).drop_in_place();
         start.drop_in_place();
         slab::give_back(Cell { start: start.cast(), bytes: allocated_bytes as usize, is_slab });
     }

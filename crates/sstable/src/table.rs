@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use stratalog_base::budget::Charge;
 use stratalog_base::fs::{File, read_exact_at};
 use stratalog_base::range::Fragments;
 use stratalog_base::{KeyRef, Result, SeqNo, Slice, Trailer};
@@ -32,6 +33,7 @@ pub struct Table {
     meta: Meta,
     blocks: Arc<Slots<Header>>,
     partitions: Arc<Slots<Partition>>,
+    charge: Charge,
 }
 
 impl std::fmt::Debug for Table {
@@ -59,8 +61,13 @@ impl Table {
             1 => Some(meta.read_partition(&*file, 0, true, &mut Vec::new())?.share()),
             _ => None,
         };
-        let partitions = Slots::new(if count == 1 { 0 } else { count }, cache);
-        Ok(Arc::new(Table { file, only, meta, blocks, partitions }))
+        let partitions = Slots::new(if count == 1 { 0 } else { count }, cache.clone());
+        let bytes = only.as_ref().map_or(0, Partition::memory_bytes)
+            + blocks.memory_bytes()
+            + partitions.memory_bytes()
+            + meta.memory_bytes();
+        let charge = cache.charge_table(bytes);
+        Ok(Arc::new(Table { file, only, meta, blocks, partitions, charge }))
     }
 
     /// What the table holds.
@@ -69,12 +76,9 @@ impl Table {
     }
 
     /// The bytes that stay in memory while the table is open: the top index, the cache's slots, range
-    /// tombstones, and index and filter if the table is not cut into partitions.
+    /// tombstones, and index and filter if the table is not cut into partitions. Charged to the cache's budget.
     pub fn memory_bytes(&self) -> usize {
-        let only = self.only.as_ref().map_or(0, Partition::memory_bytes);
-        let slots = self.blocks.memory_bytes() + self.partitions.memory_bytes();
-        let Meta { top, ranges, unpacker, .. } = &self.meta;
-        top.memory_bytes() + ranges.heap_bytes() + unpacker.memory_bytes() + only + slots
+        self.charge.bytes()
     }
 
     /// The newest version of `user` that is not newer than `seq`, be it a value or a tombstone.

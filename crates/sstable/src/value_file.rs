@@ -54,7 +54,7 @@ mod writer;
 pub use ahead::ValuesAhead;
 pub use handle::ValueHandle;
 pub use reader::ValueFile;
-pub(crate) use reader::decode_index;
+pub(crate) use reader::{Held, decode_index};
 pub use summary::ValueSummary;
 pub use writer::ValueWriter;
 

@@ -95,11 +95,19 @@ fn stats_rows(stats: &Stats) -> Vec<(&'static str, String)> {
         bytes(stats.value_bytes),
         bytes(stats.value_garbage_bytes)
     );
+    let memory = format!(
+        "{} of {}, at most {} so far",
+        bytes(stats.memory_used_bytes as u64),
+        bytes(stats.memory_bytes as u64),
+        bytes(stats.memory_peak_bytes as u64)
+    );
     vec![
         ("value files", values),
+        ("memory", memory),
         ("memtables", memtables),
         ("log", bytes(stats.log_bytes)),
         ("block cache", bytes(stats.cache_bytes as u64)),
+        ("pinned blocks", bytes(stats.pinned_bytes as u64)),
         ("open tables", bytes(stats.index_bytes as u64)),
         ("newest write", format!("at log position {}", count(stats.visible))),
         ("durable", format!("below log position {}", count(stats.durable))),
@@ -123,10 +131,14 @@ fn recovery_rows(recovery: &RecoveryReport) -> Vec<(&'static str, String)> {
 fn stats_json(stats: &Stats, recovery: &RecoveryReport) -> Value {
     json!({
         "levels": levels_json(&stats.levels),
+        "memory_bytes": stats.memory_bytes,
+        "memory_used_bytes": stats.memory_used_bytes,
+        "memory_peak_bytes": stats.memory_peak_bytes,
         "memtable_bytes": stats.memtable_bytes,
         "memtable_entries": stats.memtable_entries,
         "sealed_memtables": stats.sealed_memtables,
         "cache_bytes": stats.cache_bytes,
+        "pinned_bytes": stats.pinned_bytes,
         "index_bytes": stats.index_bytes,
         "log_bytes": stats.log_bytes,
         "visible": stats.visible,

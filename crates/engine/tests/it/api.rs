@@ -285,6 +285,8 @@ fn settings_out_of_range_are_refused() {
         // Out of its range, and without the feature not there at all.
         tiny(&fs).compression_by_level(&[Compression::Lz4, Compression::Zstd { level: 23 }]),
         tiny(&fs).sync_interval(Duration::ZERO),
+        Options::new().fs(fs.shared()).memory_bytes(500 << 10),
+        tiny(&fs).memory_bytes(1 << 20).memtable_bytes(257 << 10),
     ];
     for options in bad {
         let text = format!("{options:?}");
@@ -345,6 +347,8 @@ fn every_setting_changes_what_the_store_does() {
     assert!(block.index_bytes < base.index_bytes);
     let (cache, _) = stats_with(|options| options.cache_bytes(0));
     assert!(cache.cache_bytes == 0 && base.cache_bytes > 0);
+    let (memory, _) = stats_with(|options| options.memory_bytes(512 << 10).cache_bytes(None));
+    assert!(memory.memory_bytes == 512 << 10 && memory.cache_bytes > base.cache_bytes);
     let (filter, _) = stats_with(|options| options.filter_bits_per_key(0.0));
     assert!(bytes(&filter) < bytes(&base) && filter.index_bytes < base.index_bytes);
     let (plain, _) = stats_with(|options| options.compression(Compression::None));

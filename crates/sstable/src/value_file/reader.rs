@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use stratalog_base::budget::Charge;
 use stratalog_base::codec::Decoder;
 use stratalog_base::fs::{File, read_exact_at};
 use stratalog_base::{Error, Result, Slice};
@@ -13,6 +14,7 @@ use crate::cache::{BlockCache, Cached, Slots, Wanted};
 use crate::compress::Unpacker;
 use crate::footer::digest;
 use crate::frame::{self, BlockKind, Place};
+use crate::pin;
 use crate::shared::Shared;
 use crate::sweep::Sweep;
 
@@ -23,14 +25,15 @@ pub struct ValueFile {
     file: Arc<dyn File>,
     footer: Footer,
     slots: Arc<Slots<Held>>,
+    charge: Charge,
 }
 
 /// A value in the cache.
 #[derive(Debug)]
-struct Held {
+pub(crate) struct Held {
     /// Where its record starts. A handle with a wrong record number is told by it.
     offset: u64,
-    value: Slice,
+    pub(crate) value: Box<[u8]>,
 }
 
 impl Cached for Held {
@@ -57,13 +60,14 @@ impl ValueFile {
     pub fn open(file: Arc<dyn File>, id: u64, cache: Arc<BlockCache>) -> Result<ValueFile> {
         let footer = Footer::read(&*file, id)?;
         // At most one for each six bytes of the file.
-        let slots = Slots::new(footer.records as usize, cache);
-        Ok(ValueFile { file, footer, slots })
+        let slots = Slots::new(footer.records as usize, cache.clone());
+        let charge = cache.charge_table(slots.memory_bytes());
+        Ok(ValueFile { file, footer, slots, charge })
     }
 
-    /// The bytes that stay in memory while the file is open: the cache's slots.
+    /// The bytes that stay in memory while the file is open: the cache's slots. Charged to the cache's budget.
     pub fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes()
+        self.charge.bytes()
     }
 
     /// What the file holds.
@@ -88,7 +92,7 @@ impl ValueFile {
     pub fn get(&self, handle: &ValueHandle) -> Result<Slice> {
         match self.cached(handle)? {
             Some(value) => Ok(value),
-            None => self.read(handle).and_then(|value| self.keep(handle, value, Wanted::Lookup)),
+            None => self.keep(handle, self.read_bytes(handle)?.into(), Wanted::Lookup),
         }
     }
 
@@ -111,7 +115,7 @@ impl ValueFile {
         let bounds = MAGIC.len() as u64..self.footer.records_end;
         let stored = sweep.read(&*self.file, wanted, bounds)?;
         let value = self.open_frame(BlockKind::Value, handle.offset, stored)?;
-        self.keep(handle, Slice::from(value.into_owned()), Wanted::Scan)
+        self.keep(handle, value.into_owned().into(), Wanted::Scan)
     }
 
     /// The value that `handle` leads to, if cached.
@@ -124,15 +128,16 @@ impl ValueFile {
         let reader = self.slots.cache().enter();
         let held = self.slots.get(handle.index as usize, &reader);
         let held = held.filter(|held| held.offset == handle.offset);
-        Ok(held.map(|held| held.value.clone()))
+        Ok(held.map(|held| pin::separated(&held)))
     }
 
     /// Caches `value`, which `handle` leads to.
-    fn keep(&self, handle: &ValueHandle, value: Slice, wanted: Wanted) -> Result<Slice> {
-        let held = Held { offset: handle.offset, value: value.clone() };
+    fn keep(&self, handle: &ValueHandle, value: Box<[u8]>, wanted: Wanted) -> Result<Slice> {
+        let held = Held { offset: handle.offset, value };
         let held = Shared::build(held, 0, |_, _| Ok::<(), Error>(()))?;
-        self.slots.cache().insert(&self.slots, handle.index as usize, held, wanted);
-        Ok(value)
+        let kept = self.slots.cache().insert(&self.slots, handle.index as usize, held, wanted);
+        // What another reader was faster to put there may be of another handle, if one of them is wrong.
+        if kept.offset == handle.offset { Ok(pin::separated(&kept)) } else { self.read(handle) }
     }
 
     /// Where the record lies, which is in the file.
@@ -158,13 +163,16 @@ impl ValueFile {
     /// # Panics
     /// If the handle is that of another file.
     pub fn read(&self, handle: &ValueHandle) -> Result<Slice> {
+        self.read_bytes(handle).map(Slice::from)
+    }
+
+    fn read_bytes(&self, handle: &ValueHandle) -> Result<Vec<u8>> {
         assert_eq!(handle.file, self.footer.file, "the handle is another file's");
         let record = self.record(handle)?;
         // The record lies in the file, so its length is not made up.
         let mut stored = vec![0; handle.bytes as usize];
         read_exact_at(&*self.file, &mut stored, record.start)?;
-        self.open_frame(BlockKind::Value, handle.offset, Cow::Owned(stored))
-            .map(|value| Slice::from(value.into_owned()))
+        self.open_frame(BlockKind::Value, handle.offset, Cow::Owned(stored)).map(Cow::into_owned)
     }
 
     /// The handles of all records, in their order. The index block is read for it.

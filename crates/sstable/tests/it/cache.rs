@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use stratalog_base::budget::Budget;
+use stratalog_base::budget::{Account, Budget};
 use stratalog_base::fs::{SimFs, SimRng};
 use stratalog_base::key::MAX_SEQ_NO;
-use stratalog_base::{Cursor, KeyRef};
-use stratalog_sstable::{BlockCache, ReadUse, Table, key_hash};
+use stratalog_base::{Cursor, KeyRef, Kind};
+use stratalog_sstable::{BlockCache, ReadUse, Table, TableOptions, key_hash};
 
 use crate::support::{Entries, open, options, random_entries, write};
 
@@ -171,7 +171,7 @@ fn used_bytes_are_those_of_the_cached_blocks_whatever_was_done() {
     // what was taken off is what was added.
     for seed in 0..20 {
         let mut rng = SimRng::new(seed);
-        let budget = Arc::new(Budget::new(0));
+        let budget = Arc::new(Budget::default());
         let cache = BlockCache::charged(10_000 + rng.below(30_000) as usize, budget.clone());
         let mut tables: Vec<_> = (0..3).map(|_| table(&cache)).collect();
         for _ in 0..300 {
@@ -188,9 +188,78 @@ fn used_bytes_are_those_of_the_cached_blocks_whatever_was_done() {
                 }
             }
             assert!(cache.used_bytes() <= cache.limit_bytes(), "seed {seed}");
-            assert_eq!(cache.used_bytes(), budget.used_bytes(), "seed {seed}");
+            let accounts = [cache.used_bytes(), cache.pinned_bytes(), cache.tables_bytes()];
+            assert_eq!(accounts.iter().sum::<usize>(), budget.used_bytes(), "seed {seed}, CACHE-6");
+            let open: usize = tables.iter().map(|(_, _, table)| table.memory_bytes()).sum();
+            assert_eq!(cache.tables_bytes(), open, "seed {seed}");
         }
         tables.clear();
         assert_eq!(cache.used_bytes(), 0, "seed {seed}");
     }
+}
+
+/// A budget of 400 000 bytes, a cache that takes whatever is left of it, and a table of more than that.
+fn budgeted() -> (Arc<Budget>, Arc<BlockCache>, Entries, Arc<Table>) {
+    let budget = Arc::new(Budget::new(400_000));
+    let cache = BlockCache::charged(usize::MAX, budget.clone());
+    let key = |n: u32| KeyRef::new(&n.to_be_bytes(), 1, Kind::Put).to_owned();
+    let entry = |n: u32| (key(n), vec![n as u8; 50]);
+    let entries: Entries = (0..20_000).map(entry).collect();
+    let (fs, _) = write(&entries, &TableOptions { partition_bytes: 1_000, ..options(512, 16) });
+    let table = open(&fs, &cache).unwrap();
+    assert!(table.memory_bytes() < 50_000, "{}", table.memory_bytes());
+    (budget, cache, entries, table)
+}
+
+#[test]
+fn the_cache_takes_what_others_leave_of_the_budget_and_gives_it_back() {
+    // CACHE-6
+    let (budget, cache, _, large) = budgeted();
+    scan(&large);
+    let used = budget.used_bytes() - cache.pinned_bytes();
+    assert!((370_000..=387_500).contains(&used), "{used}");
+    let other = Account::new(budget.clone());
+    for bytes in (0..80_000).step_by(2_000) {
+        cache.make_room(2_000);
+        other.charge(2_000);
+        let used = budget.used_bytes();
+        assert!(used <= 400_000 && used > 370_000, "{used} of which {bytes} are another's");
+    }
+    scan(&large);
+    assert!(budget.peak_bytes() <= budget.limit_bytes(), "{}", budget.peak_bytes());
+    other.release(80_000);
+    scan(&large);
+    assert!(cache.used_bytes() > 120_000);
+}
+
+#[test]
+fn slices_of_evicted_blocks_count_until_they_are_dropped() {
+    // CACHE-6
+    let (budget, cache, entries, table) = budgeted();
+    let get = |user: &[u8]| table.get(user, key_hash(user), MAX_SEQ_NO).unwrap().unwrap().1;
+    let slices: Vec<_> =
+        entries.iter().step_by(20).take(1_000).map(|(key, _)| get(&key.user)).collect();
+    assert!(cache.pinned_bytes() > 30_000);
+    let all = cache.used_bytes() + cache.pinned_bytes() + cache.tables_bytes();
+    assert_eq!(all, budget.used_bytes());
+    drop(slices);
+    scan(&table);
+    let (pinned, used) = (cache.pinned_bytes(), cache.used_bytes());
+    assert!(pinned < 12_500 && used > 300_000, "{pinned}, {used}");
+}
+
+#[test]
+fn a_reader_that_stops_inside_holds_back_no_more_than_the_spare_part() {
+    let (budget, cache, _, table) = budgeted();
+    scan(&table);
+    let before = cache.used_bytes();
+    let reader = cache.enter();
+    scan(&table);
+    scan(&table);
+    // The block at hand is charged before it is refused.
+    assert!(budget.peak_bytes() <= budget.limit_bytes() + 12_500, "{}", budget.peak_bytes());
+    assert!(cache.used_bytes() + 12_500 + 3_000 > before && cache.pinned_bytes() > 2_000);
+    drop(reader);
+    scan(&table);
+    assert!(cache.used_bytes() + 3_000 > before && cache.pinned_bytes() < 12_500);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
 use loom::thread::spawn;
+use stratalog_base::budget::Budget;
 use stratalog_sstable::BlockCache;
 use stratalog_sstable::protocol::{Cached, Shared, Slots, Wanted};
 
@@ -176,5 +177,28 @@ fn a_block_is_freed_by_whoever_drops_the_last_handle_once() {
         assert_eq!(block.number(), 3);
         drop(block);
         other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_block_is_charged_until_it_is_freed_whoever_holds_it() {
+    // CACHE-6
+    loom::model(|| {
+        let budget = Arc::new(Budget::new(100 * BYTES));
+        let slots = Slots::new(3, BlockCache::charged(BYTES, budget.clone()));
+        let held = insert(&slots, 0);
+        let holder = {
+            let budget = budget.clone();
+            spawn(move || {
+                assert!(budget.used_bytes() >= BYTES);
+                drop(held);
+            })
+        };
+        insert(&slots, 1);
+        holder.join().unwrap();
+        insert(&slots, 2);
+        assert_eq!((budget.used_bytes(), slots.cache().pinned_bytes()), (BYTES + BYTES, BYTES));
+        drop(slots);
+        assert_eq!(budget.used_bytes(), 0);
     });
 }
