@@ -8,6 +8,7 @@ use stratalog_base::sync::Ordering;
 
 use crate::memtable::Memtable;
 use crate::node::{Link, Node, SLOTS, View, common_prefix_bytes, prefix};
+use crate::shortcuts::CROWDED_NODES;
 
 /// Where a key belongs in a node.
 pub(crate) struct Place<'a> {
@@ -20,6 +21,8 @@ pub(crate) struct Place<'a> {
     pub(crate) shared: usize,
     /// How many of the node's keys are less.
     pub(crate) rank: usize,
+    /// How many nodes had to be passed to the right.
+    pub(crate) passed: usize,
     /// A leaf's first link that is not less, an inner node's last that is less; or none.
     pub(crate) link: Link,
 }
@@ -102,13 +105,19 @@ impl Memtable {
         level: u8,
         mut visit: impl FnMut(u8, u32),
     ) -> Place<'_> {
-        let (mut id, mut shared) = match self.shortcuts.find(target.user, level) {
-            Some(found) => found,
+        let mut shortcut = self.shortcuts.find(target.user, level);
+        let (mut id, mut shared) = match &shortcut {
+            Some(found) => (found.id, found.shared),
             None => (self.root.load(Ordering::Acquire), 0),
         };
         let mut node = self.node(id);
         loop {
             let place = self.locate(id, node, target, shared);
+            if let Some(found) = shortcut.take()
+                && place.passed >= CROWDED_NODES
+            {
+                found.crowded.store(true, Ordering::Relaxed);
+            }
             visit(place.node.level, place.id);
             if place.node.level == level {
                 return place;
@@ -133,6 +142,7 @@ impl Memtable {
         target: KeyRef<'_>,
         mut shared: usize,
     ) -> Place<'a> {
+        let mut passed = 0;
         loop {
             let view = node.view();
             let prefix = self.prefix_in(node, target.user, shared);
@@ -143,6 +153,7 @@ impl Memtable {
                 && (next.prefix() < prefix || self.low_key(1, next.id()) < Some(target))
             {
                 (id, node, shared) = (next.id(), self.node(next.id()), 0);
+                passed += 1;
                 continue;
             }
             let rank = self.rank(node, &view, prefix, target);
@@ -151,7 +162,7 @@ impl Memtable {
                 _ => Link::NONE,
             };
             if node.unchanged_since(&view) {
-                return Place { id, node, view, prefix, shared, rank, link };
+                return Place { id, node, view, prefix, shared, rank, passed, link };
             }
         }
     }

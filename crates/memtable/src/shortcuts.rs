@@ -7,7 +7,8 @@
 //! so when the level has twice as many nodes a new one is made, by the insert that finds that. On a level
 //! with more than [`MOST_NODES`] it goes to the level above.
 //!
-//! Keys whose eight bytes tie with a node's take the way through the tree.
+//! Keys whose eight bytes tie with a node's take the way through the tree; so do those that belong where many
+//! nodes have split since, as with ascending keys: whoever is led too far to the left marks the place.
 //!
 //! # Invariants
 //! - SHORT-1: an array never changes. Its words ascend; a word stands for the low key of the node whose id has
@@ -19,7 +20,9 @@
 
 use std::hint::select_unpredictable;
 
-use stratalog_base::sync::{AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering, UnsafeCell};
+use stratalog_base::sync::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering, UnsafeCell,
+};
 
 use crate::kept::Kept;
 use crate::memtable::Memtable;
@@ -27,10 +30,12 @@ use crate::node::Link;
 
 /// The first array is made when its level has so many nodes.
 const FIRST_NODES: usize = if cfg!(loom) { 2 } else { 64 };
-/// Twelve bytes each: so much fits in the cache of one core, and is gathered in a millisecond.
+/// Thirteen bytes each: so much fits in the cache of one core, and is gathered in a millisecond.
 const MOST_NODES: usize = if cfg!(test) { 200 } else { 8 << 10 };
 /// How far ahead low keys are asked for.
 const AHEAD: usize = 8;
+/// A place is left out from when so many nodes had to be passed to the right of it.
+pub(crate) const CROWDED_NODES: usize = 4;
 
 /// See the module page.
 pub(crate) struct Shortcuts {
@@ -57,6 +62,17 @@ struct Shortcut {
     common: Box<[u8]>,
     words: Box<[u64]>,
     ids: Box<[u32]>,
+    /// Whether the way to the right is too long by now.
+    crowded: Box<[AtomicBool]>,
+}
+
+/// Where a search may begin.
+pub(crate) struct Found<'a> {
+    pub(crate) id: u32,
+    /// How many of the node's low key's first bytes the key has for certain.
+    pub(crate) shared: usize,
+    /// To be set by who has to pass [`CROWDED_NODES`].
+    pub(crate) crowded: &'a AtomicBool,
 }
 
 impl Shortcuts {
@@ -71,10 +87,9 @@ impl Shortcuts {
         }
     }
 
-    /// A node on `level` or above that is on the way to `user`, and how many of its low key's first bytes `user`
-    /// has for certain.
+    /// A node on `level` or above that is on the way to `user`.
     #[inline]
-    pub(crate) fn find(&self, user: &[u8], level: u8) -> Option<(u32, usize)> {
+    pub(crate) fn find(&self, user: &[u8], level: u8) -> Option<Found<'_>> {
         // SAFETY: null, or kept and seen whole by the Acquire load.
         let newest = unsafe { self.newest.load(Ordering::Acquire).as_ref() }?;
         // SAFETY: SHORT-1.
@@ -83,8 +98,13 @@ impl Shortcuts {
 }
 
 impl Shortcut {
+    fn new(level: u8, common: &[u8], words: Box<[u64]>, ids: Vec<u32>) -> Shortcut {
+        let crowded = ids.iter().map(|_| AtomicBool::new(false)).collect();
+        Shortcut { level, common: common.into(), words, ids: ids.into(), crowded }
+    }
+
     #[inline]
-    fn find(&self, user: &[u8], level: u8) -> Option<(u32, usize)> {
+    fn find(&self, user: &[u8], level: u8) -> Option<Found<'_>> {
         let common = self.common.len();
         if common > 0 && !user.starts_with(&self.common) {
             return None;
@@ -92,6 +112,9 @@ impl Shortcut {
         let sought = word(&user[common..]);
         // The last word that is less: each step halves `len` words from `at` on, of which it is one.
         let (mut at, mut len) = (0, self.words.len());
+        if self.words[len - 1] < sought {
+            (at, len) = (len - 1, 1); // Ascending keys come here.
+        }
         while len > 1 {
             let half = len / 2;
             at = select_unpredictable(self.words[at + half] < sought, at + half, at);
@@ -101,12 +124,17 @@ impl Shortcut {
         if level > self.level || self.words[at] >= sought || ties {
             return None;
         }
+        let crowded = &self.crowded[at];
+        if crowded.load(Ordering::Relaxed) {
+            return None;
+        }
         let alike = (self.words[at] ^ sought).leading_zeros() as usize / 8;
-        Some((self.ids[at], common + alike))
+        Some(Found { id: self.ids[at], shared: common + alike, crowded })
     }
 
     fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.common) + size_of_val(&*self.words) + size_of_val(&*self.ids)
+        let places = size_of_val(&*self.ids) + size_of_val(&*self.crowded);
+        size_of_val(&*self.common) + size_of_val(&*self.words) + places
     }
 }
 
@@ -191,7 +219,7 @@ impl Memtable {
             word(&low(ids[at])[common..])
         });
         let words = words.collect();
-        Shortcut { level, common: first[..common].into(), words, ids: ids.into() }
+        Shortcut::new(level, &first[..common], words, ids)
     }
 }
 
@@ -206,23 +234,19 @@ mod tests {
     fn the_last_node_that_begins_below_a_key_is_found_unless_bytes_tie() {
         let words: Box<[u64]> = [10, 20, 20, 20, 30, 30, 50].map(|word| word << 56).into();
         for len in 1..=words.len() {
-            let shortcut = Shortcut {
-                level: 1,
-                common: b"user".as_slice().into(),
-                words: words[..len].into(),
-                ids: (100..100 + len as u32).collect(),
-            };
+            let ids = (100..100 + len as u32).collect();
+            let shortcut = Shortcut::new(1, b"user", words[..len].into(), ids);
             for byte in 0..=60 {
                 let below = words[..len].iter().filter(|word| **word < u64::from(byte) << 56);
                 let (below, ties) =
                     (below.count(), words[..len].contains(&(u64::from(byte) << 56)));
                 let expected = (below > 0 && !ties).then(|| 99 + below as u32);
                 let key = [b"user".as_slice(), &[byte]].concat();
-                assert_eq!(shortcut.find(&key, 1).map(|found| found.0), expected, "{len} {byte}");
-                assert_eq!(shortcut.find(&key, 2), None);
+                assert_eq!(shortcut.find(&key, 1).map(|found| found.id), expected, "{len} {byte}");
+                assert!(shortcut.find(&key, 2).is_none());
             }
             for key in ["", "use", "usf", "uses1234", "zzzz"] {
-                assert_eq!(shortcut.find(key.as_bytes(), 1), None);
+                assert!(shortcut.find(key.as_bytes(), 1).is_none());
             }
         }
     }
@@ -230,11 +254,14 @@ mod tests {
     #[test]
     fn shared_bytes_are_counted_from_the_start_of_the_key() {
         let words = Box::new([word(b"ab\0\0"), word(b"abcdefgh")]);
-        let shortcut =
-            Shortcut { level: 3, common: b"k".as_slice().into(), words, ids: [7, 8].into() };
-        assert_eq!(shortcut.find(b"kabcd", 0), Some((7, 3)));
-        assert_eq!(shortcut.find(b"kabcdefghi", 0), None, "ties with the second");
-        assert_eq!(shortcut.find(b"kabcdefgi", 3), Some((8, 8)));
+        let shortcut = Shortcut::new(3, b"k", words, vec![7, 8]);
+        let find =
+            |key: &[u8], level| shortcut.find(key, level).map(|found| (found.id, found.shared));
+        assert_eq!(find(b"kabcd", 0), Some((7, 3)));
+        assert_eq!(find(b"kabcdefghi", 0), None, "ties with the second");
+        assert_eq!(find(b"kabcdefgi", 3), Some((8, 8)));
+        shortcut.crowded[1].store(true, Ordering::Relaxed);
+        assert_eq!((find(b"kabcdefgi", 3), find(b"kabcd", 0)), (None, Some((7, 3))));
     }
 
     /// Key number `index` of a shape.
@@ -282,6 +309,27 @@ mod tests {
             assert!(!newest.load(Ordering::Acquire).is_null(), "an array was made");
             let (level, nodes) = (level.load(Ordering::Relaxed), nodes.load(Ordering::Relaxed));
             assert!(level > 1 || count < 40_000, "{nodes} nodes on level {level}");
+        }
+    }
+
+    #[test]
+    fn keys_that_come_side_by_side_do_not_walk_past_ever_more_nodes() {
+        // At the end, and in the midst of others.
+        for first in [u64::MAX - 100_000, 1 << 40] {
+            let memtable = Memtable::new();
+            let insert = |key: u64| {
+                memtable.insert(KeyRef::new(&key.to_be_bytes(), 1, Kind::Put), b"").unwrap();
+            };
+            (0..20_000).for_each(|key| insert(key << 30));
+            for key in first..first + 5_000 {
+                insert(key);
+                let key = key.to_be_bytes();
+                let place = memtable.shortcuts.find(&key, 0).map(|found| {
+                    let node = memtable.node(found.id);
+                    memtable.locate(found.id, node, KeyRef::before(&key), found.shared)
+                });
+                assert!(place.is_none_or(|place| place.passed <= CROWDED_NODES));
+            }
         }
     }
 }
