@@ -85,8 +85,10 @@ fn files_are_recycled_and_do_not_pile_up() {
         for _ in 0..40 {
             last = fill(&log, some_records(150));
             log.truncate_before(last[0].0).unwrap();
+            // Three segments of records, two whose next link is not durable, a spare, a late one, one being made, two
+            // retired, the ring and the start. Forty rounds that left one behind each would show.
             let files = fs.files().len();
-            assert!(files <= 8, "{files} files");
+            assert!(files <= 12, "{files} files");
         }
         let left = read_from(&fs.kill(), last[0].0, RecoveryMode::TornTail).unwrap().0;
         assert_eq!(left, last);
@@ -125,7 +127,7 @@ fn recycling_fails(base: &LogOptions, op: Op) -> bool {
         });
     }
     // The one that waits is due once a quarter of the next segment is used.
-    let (old, segments) = (names(&fs, "-old"), log.stats().segments);
+    let segments = log.stats().segments;
     let part = if op == Op::Rename { "-old" } else { "-new" };
     fs.inject(Fault::new(op, FaultKind::Eio).path(part));
     while log.stats().segments == segments {
@@ -137,8 +139,11 @@ fn recycling_fails(base: &LogOptions, op: Op) -> bool {
         return false;
     }
     eventually("recycling fails", || fs.faults_hit() == 1);
-    let is_clean = || names(&fs, "-old") < old && names(&fs, "-new") == 0;
-    eventually("nothing is left of it", is_clean);
+    // What waits to be recycled is used up, as nothing is removed any more; what was forgotten would stay.
+    eventually("nothing is left of it", || {
+        put().unwrap();
+        names(&fs, "-old") == 0 && names(&fs, "-new") == 0
+    });
     (0..200).for_each(|_| _ = put().unwrap());
     assert_eq!(log.close().map_err(|error| error.to_string()), Ok(()));
     true
