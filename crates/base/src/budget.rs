@@ -40,11 +40,6 @@ impl Budget {
     pub fn peak_bytes(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
     }
-
-    /// Whether more is in use than may be.
-    pub fn is_exceeded(&self) -> bool {
-        self.used_bytes() > self.limit_bytes
-    }
 }
 
 impl Default for Budget {
@@ -137,12 +132,12 @@ mod tests {
         let (a, b) = (Account::new(budget.clone()), Account::new(budget.clone()));
         a.charge(60);
         b.charge(40);
-        assert_eq!((budget.used_bytes(), budget.is_exceeded()), (100, false));
+        assert_eq!(budget.used_bytes(), 100);
         let charge = Charge::new(Arc::new(Account::new(budget.clone())), 0);
         assert_eq!(Charge::new(charge.account.clone(), 1).account.bytes(), 1);
         assert_eq!((budget.used_bytes(), budget.peak_bytes()), (100, 101));
         b.charge(1);
-        assert_eq!((budget.used_bytes(), budget.is_exceeded(), b.bytes()), (101, true, 41));
+        assert_eq!((budget.used_bytes(), b.bytes()), (101, 41));
         a.release(50);
         assert_eq!((budget.used_bytes(), a.bytes()), (51, 10));
         drop(b);
@@ -165,6 +160,6 @@ mod tests {
             }
         });
         assert_eq!(budget.used_bytes(), 0);
-        assert!(budget.peak_bytes() > 0 && !budget.is_exceeded());
+        assert!(budget.peak_bytes() > 0);
     }
 }

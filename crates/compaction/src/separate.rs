@@ -63,7 +63,7 @@ impl<'a> Separator<'a> {
                 self.append(value, create)?;
             }
             Kind::Separated => {
-                let handle = ValueHandle::decode(value).expect("checked with its block");
+                let handle = ValueHandle::of_entry(value);
                 if !(self.separation.collect)(handle.file) {
                     return Ok((key, value));
                 }

@@ -162,7 +162,7 @@ impl Db {
         Ok(Commit { store, place, durability })
     }
 
-    /// The value of `key`. Not copied: it pins the block or memtable that holds it.
+    /// The value of `key`. Not copied: it pins the block, cached value or memtable that holds it.
     ///
     /// # Errors
     /// [`crate::Error::Io`] or [`crate::Error::Corrupt`] if a table cannot be read;
@@ -239,8 +239,8 @@ impl Db {
         self.store().stats()
     }
 
-    /// Reads every table and verifies every checksum, the order of the keys, the filters and the
-    /// properties, and reads the manifest back.
+    /// Reads every table and value file and verifies every checksum, the order of the keys, the filters, the
+    /// properties, and that each value that is referred to is there, and reads the manifest back.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] for the first damage found, naming file and offset.

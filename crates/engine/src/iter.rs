@@ -12,9 +12,10 @@ use crate::store::Store;
 ///
 /// It owns what it needs: it outlives every handle, and may move to another thread. As an
 /// [`Iterator`] it yields owned keys and values, from either end until the ends meet;
-/// [`Iter::advance`] lends them instead and allocates nothing. After an error it has ended.
+/// [`Iter::advance`] lends them instead, and allocates nothing but for values that
+/// are read from value files. After an error it has ended.
 ///
-/// It keeps the memtables and table files of its moment: do not keep it for long.
+/// It keeps the memtables, table files and value files of its moment: do not keep it for long.
 #[derive(Debug)]
 pub struct Iter {
     scope: Scope,
@@ -95,7 +96,8 @@ impl Iter {
         }
     }
 
-    /// The next entry from the front, lent until the next call. Nothing is allocated.
+    /// The next entry from the front, lent until the next call. Nothing is allocated but for a value that is read
+    /// from a value file.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Corrupt`] if a table or value file cannot be read; [`Error::Closed`] if the store
@@ -149,7 +151,7 @@ impl Iter {
     ) -> ControlFlow<B, bool> {
         match &mut self.front {
             // Tables show nothing beyond the upper bound, and there is no back end to be met.
-            Some(front) if self.walking => front.next_while(seen),
+            Some(front) if self.walking => front.next_while(self.scope.keys_only, seen),
             _ => ControlFlow::Continue(false),
         }
     }

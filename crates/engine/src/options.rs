@@ -92,8 +92,8 @@ impl Options {
         self
     }
 
-    /// The memory budget: bytes of memtables, of what open tables hold, and of table blocks, cached or held by
-    /// slices and iterators. The cache has what the others leave, and gives it back as they grow. Beyond it goes
+    /// The memory budget: bytes of memtables, of what open tables and value files hold, and of table blocks and
+    /// separated values, cached or held by slices and iterators. The cache has what the others leave, and gives it back as they grow. Beyond it goes
     /// what has to: a batch for each writer, and what is held from outside if that is more. [`crate::Stats`] tells
     /// who has how much. Buffers of the log, of flushes and of compactions come on top: some tens of MiB.
     /// Default: 512 MiB; at least 512 KiB.
@@ -112,7 +112,7 @@ impl Options {
         self
     }
 
-    /// The most bytes of table blocks, uncompressed, that are kept for later reads. Default: `None`, whatever the
+    /// The most bytes of table blocks and separated values, uncompressed, that are kept for later reads. Default: `None`, whatever the
     /// memory budget leaves; 0 keeps none.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: impl Into<Option<usize>>) -> Self {
@@ -242,7 +242,7 @@ impl Options {
         self
     }
 
-    /// Table files that are open at a time; others are closed and opened again when they are read.
+    /// Table and value files that are open at a time; others are closed and opened again when they are read.
     /// Default: `None`, half of the files that the process may have open when the store is opened; at
     /// least 1.
     #[must_use]
@@ -251,7 +251,7 @@ impl Options {
         self
     }
 
-    /// How table files are read. Default: [`ReadBy::Call`].
+    /// How table and value files are read. Default: [`ReadBy::Call`].
     #[must_use]
     pub fn read_tables_by(mut self, read_by: ReadBy) -> Self {
         self.read_tables_by = read_by;

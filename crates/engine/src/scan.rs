@@ -93,7 +93,6 @@ pub(crate) struct Forward {
     /// Where it was put, if so, once asked for.
     fetched: Slice,
     ahead: ValuesAhead,
-    keys_only: bool,
 }
 
 impl Forward {
@@ -107,7 +106,6 @@ impl Forward {
             separated: false,
             fetched: Slice::default(),
             ahead: ValuesAhead::default(),
-            keys_only: scope.keys_only,
         }
     }
 
@@ -136,9 +134,10 @@ impl Forward {
     #[inline]
     pub fn next_while<B>(
         &mut self,
+        keys_only: bool,
         mut seen: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
     ) -> ControlFlow<B, bool> {
-        let Forward { merge, seq, user, separated, keys_only, .. } = self;
+        let Forward { merge, seq, user, separated, .. } = self;
         let mut end = ControlFlow::Continue(false);
         merge.next_while(usize::MAX, |key, value| {
             if key.trailer.seq() > *seq || user.is(key.user) {
@@ -147,7 +146,7 @@ impl Forward {
             user.set(key.user);
             match key.trailer.kind() {
                 Kind::Delete => return true,
-                Kind::Separated if !*keys_only => {
+                Kind::Separated if !keys_only => {
                     *separated = true;
                     end = ControlFlow::Continue(true);
                     return false;

@@ -35,12 +35,12 @@ pub struct Stats {
     pub memtable_entries: u64,
     /// Sealed memtables that wait for their flush.
     pub sealed_memtables: usize,
-    /// Bytes of table blocks and of index and filter partitions in the cache.
+    /// Bytes of table blocks, of index and filter partitions and of separated values in the cache.
     pub cache_bytes: usize,
-    /// Bytes of blocks beside the cache: slices or iterators hold them, or they were evicted while somebody read.
+    /// Bytes of the same beside the cache: slices or iterators hold them, or they were evicted while somebody read.
     pub pinned_bytes: usize,
     /// Bytes of what open tables hold in memory beside the cache: top indexes, range tombstones, cache
-    /// slots, and index and filter of small tables.
+    /// slots, also of value files, and index and filter of small tables.
     pub index_bytes: usize,
     /// Bytes in log segments that are still needed.
     pub log_bytes: u64,

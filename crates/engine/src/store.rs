@@ -299,7 +299,7 @@ fn check_values(tree: &Tree, table: &Arc<Table>) -> Result<()> {
     cursor.seek_first()?;
     while cursor.valid() {
         if cursor.key().trailer.kind() == Kind::Separated {
-            let handle = ValueHandle::decode(cursor.value()).expect("checked with its block");
+            let handle = ValueHandle::of_entry(cursor.value());
             tree.values.read(&handle)?;
         }
         cursor.next()?;

@@ -123,7 +123,7 @@ impl Values {
             Kind::Put => Ok(Some(stored)),
             Kind::Delete => Ok(None),
             Kind::Separated => {
-                let handle = handle(&stored);
+                let handle = ValueHandle::of_entry(&stored);
                 self.file(&handle)?.get(&handle).map(Some)
             }
         }
@@ -134,7 +134,7 @@ impl Values {
     /// # Errors
     /// As [`Values::read`].
     pub fn fetch(&self, stored: &[u8], ahead: &mut ValuesAhead) -> Result<Slice> {
-        let handle = handle(stored);
+        let handle = ValueHandle::of_entry(stored);
         self.file(&handle)?.scan(&handle, ahead)
     }
 
@@ -173,10 +173,4 @@ impl Values {
     fn find(&self, id: u64) -> Option<&Arc<OpenValues>> {
         self.files.binary_search_by_key(&id, |it| it.id()).ok().map(|index| &self.files[index])
     }
-}
-
-/// The handle that a separated entry stores.
-#[inline]
-fn handle(stored: &[u8]) -> ValueHandle {
-    ValueHandle::decode(stored).expect("checked with its block")
 }

@@ -99,12 +99,15 @@ impl Store {
         let mut waited = false;
         let wait = self.finish(Task::Flush, |state| {
             let view = self.view.pin();
+            if view.active.used_bytes() < bytes {
+                return Ok(true); // Another writer has made room.
+            }
             let crowded = view.tree.level(0).len() >= LEVEL0_TABLES_STOP;
             if crowded {
                 state.take_failure(Task::Compact)?;
             }
             let room = view.sealed.len() < SEALED_MEMTABLES_MAX && !crowded;
-            waited |= !room;
+            waited |= !room && bytes > 0; // Else it is no writer.
             Ok(room)
         });
         if waited {

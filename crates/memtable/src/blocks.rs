@@ -62,11 +62,12 @@ impl<const UNIT: usize, const FIRST: usize> Blocks<UNIT, FIRST> {
             if next + units > end {
                 return self.alloc_block(shard, block, units, account);
             }
-            // Acquire: who began the block has seen its chunk. Release: passes that on.
+            // Acquire, also above: who began the block has seen its chunk. Changes in between pass that on, as
+            // they are read-modify-writes.
             match shard.block.compare_exchange_weak(
                 block,
                 block + units,
-                Ordering::AcqRel,
+                Ordering::Relaxed,
                 Ordering::Acquire,
             ) {
                 Ok(_) => return self.arena.handed_out(next as u32), // SHARD-1
@@ -89,7 +90,7 @@ impl<const UNIT: usize, const FIRST: usize> Blocks<UNIT, FIRST> {
         // An end behind the last offset does not fit in half a word: that block is not shared.
         if end <= u64::from(u32::MAX) {
             let block = end << 32 | (first + units);
-            // If another thread has begun a block meanwhile, the rest of this one is not used.
+            // If another thread has begun a block meanwhile, or taken from the old one, the rest of this one is not used.
             let _ = shard.block.compare_exchange(old, block, Ordering::AcqRel, Ordering::Relaxed);
         }
         (offset, start)

@@ -62,7 +62,7 @@ impl Memtable {
 
     fn insert_entry(&self, key: KeyRef<'_>, value: &[u8]) {
         let mut child = self.new_entry(key, value);
-        let mut key = self.entry(child).key;
+        let mut key = key;
         let mut path = [0; MAX_LEVELS];
         let leaf = self.descend(key, 0, |level, id| path[usize::from(level)] = id);
         let mut at = (leaf.id, leaf.shared);
@@ -81,9 +81,9 @@ impl Memtable {
     /// Adds the link to `child`, whose (low) key is `key`, to the node `at` or one to its right.
     /// Returns the node that it had to split off and that the level above does not know yet.
     fn add(&self, at: (u32, usize), key: KeyRef<'_>, child: u32) -> Option<u32> {
-        let (place, _lock) = self.lock(at, key);
+        let (place, lock) = self.lock(at, key);
         let Place { node, view, rank, .. } = place;
-        if node.level == 0 && self.holds(&place, key) {
+        if node.level == 0 && self.candidate(&place).is_some_and(|id| self.entry(id).key == key) {
             self.ignored.fetch_add(1, Ordering::Release);
             return None;
         }
@@ -107,17 +107,18 @@ impl Memtable {
         } else {
             node.split(kept, right_link);
         }
-        if node.level > 0 {
-            self.note_split(node.level);
-        }
-        if self.root.load(Ordering::Relaxed) != place.id {
-            return Some(right);
-        }
         // Only who holds the root's lock replaces it.
-        let children = [Link::new(0, place.id), Link::new(self.low_prefix(right), right)];
-        let root = self.new_node(Node::new(node.level + 1, 0, 0, &children, Link::NONE));
-        self.root.store(root, Ordering::Release);
-        None
+        let is_root = self.root.load(Ordering::Relaxed) == place.id;
+        if is_root {
+            let children = [Link::new(0, place.id), Link::new(self.low_prefix(right), right)];
+            let root = self.new_node(Node::new(node.level + 1, 0, 0, &children, Link::NONE));
+            self.root.store(root, Ordering::Release);
+        }
+        drop(lock);
+        if node.level > 0 {
+            self.note_split(node.level); // Without the lock: it may gather a whole level.
+        }
+        (!is_root).then_some(right)
     }
 
     /// Locks the node in which `key` belongs: the node `at` or one to its right.
@@ -131,16 +132,6 @@ impl Memtable {
             }
             (id, shared) = (place.id, place.shared);
         }
-    }
-
-    /// Whether the leaf or its right neighbour begins the keys not less than `key` with `key` itself.
-    fn holds(&self, place: &Place<'_>, key: KeyRef<'_>) -> bool {
-        let next = place.view.next;
-        let (prefix, level, id) = match place.link {
-            Link::NONE => (next.prefix(), 1, next.id()),
-            link => (link.prefix(), 0, link.id()),
-        };
-        id != 0 && prefix == place.prefix && self.low_key(level, id) == Some(key)
     }
 
     /// A node of `links[kept..]`, which `node` gives up.
@@ -174,8 +165,8 @@ impl Memtable {
         self.new_node(Node::new(level, low, skip as u32, moved, next))
     }
 
-    /// The node of `level` in which `key` belongs, when the way down did not come past one: the level
-    /// is new, or about to be by who holds the root's lock.
+    /// The node of `level` in which `key` belongs, when the way down did not come past one: it began at a
+    /// shortcut, or the level is new, or about to be by who holds the root's lock.
     #[cold]
     fn node_above(&self, key: KeyRef<'_>, level: u8) -> u32 {
         loop {

@@ -39,11 +39,12 @@ impl<T> Kept<T> {
         loop {
             // SAFETY: nobody else reaches the node yet.
             unsafe { (*node.as_ptr()).before = before };
-            // Release: for who drops the list, and needs the chain whole.
+            // Release: who finds the node, or drops the list, sees it whole; and those before it, since a
+            // read-modify-write carries on what the ones before it released.
             let pushed = self.last.compare_exchange_weak(
                 before,
                 node.as_ptr(),
-                Ordering::AcqRel,
+                Ordering::Release,
                 Ordering::Relaxed,
             );
             match pushed {
@@ -52,6 +53,15 @@ impl<T> Kept<T> {
                 Err(last) => before = last,
             }
         }
+    }
+}
+
+impl<T> Kept<T> {
+    /// The value that was pushed last.
+    #[inline]
+    pub(crate) fn last(&self) -> Option<&T> {
+        // SAFETY: KEPT-1: null, or kept and seen whole by the Acquire load.
+        unsafe { self.last.load(Ordering::Acquire).as_ref() }.map(|node| &node.value)
     }
 }
 

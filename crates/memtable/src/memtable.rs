@@ -10,7 +10,7 @@
 //! warm, then the entry; keys that tie with a link's four bytes cost a look at the entry more.
 //!
 //! # Invariants
-//! - MAP-1: an id in a link, a `low`, `root` or `first_leaf` comes from this memtable's arena (that of
+//! - MAP-1: an id in a link, a shortcut, a `low`, `root` or `first_leaf` comes from this memtable's arena (that of
 //!   entries or that of nodes, as the level says) and was published by a Release store after what it
 //!   names was written whole.
 //! - MAP-2: an entry never changes, moves or goes before the memtable drops.
@@ -57,9 +57,9 @@ pub struct Memtable {
     pub(crate) first_leaf: u32,
     /// Inserted entries that were there already.
     pub(crate) ignored: AtomicUsize,
-    /// What `large` takes.
+    /// What `large` and `shortcuts` take.
     apart_bytes: AtomicUsize,
-    /// What the arenas and `large` take.
+    /// What the arenas, `large` and `shortcuts` take.
     pub(crate) account: Account,
     /// Values that lie in allocations of their own.
     large: Kept<Box<[u8]>>,
@@ -138,17 +138,7 @@ impl Memtable {
     #[inline]
     pub fn get_ref(&self, user: &[u8], seq: SeqNo) -> Option<(Trailer, &[u8])> {
         let leaf = self.descend(KeyRef::seek(user, seq), 0, |_, _| ());
-        let next = leaf.view.next;
-        let id = if !leaf.link.is_none() {
-            if leaf.link.prefix() != leaf.prefix {
-                return None;
-            }
-            leaf.link.id()
-        } else if !next.is_none() && next.prefix() == leaf.prefix {
-            self.node(next.id()).low
-        } else {
-            return None;
-        };
+        let id = self.candidate(&leaf)?;
         self.prefetch_entry(id);
         let entry = self.entry(id);
         (entry.key.user == user).then_some((entry.key.trailer, entry.value))

@@ -167,6 +167,17 @@ impl Memtable {
         }
     }
 
+    /// The first entry that is not less than the key whose place in a leaf this is, if their prefixes tie.
+    #[inline]
+    pub(crate) fn candidate(&self, leaf: &Place<'_>) -> Option<u32> {
+        let is_here = !leaf.link.is_none();
+        let link = if is_here { leaf.link } else { leaf.view.next };
+        if link.is_none() || link.prefix() != leaf.prefix {
+            return None;
+        }
+        Some(if is_here { link.id() } else { self.node(link.id()).low })
+    }
+
     /// How many of the node's keys are less than `target`, whose prefix is `prefix`.
     #[inline]
     fn rank(&self, node: &Node, view: &View, prefix: u32, target: KeyRef<'_>) -> usize {

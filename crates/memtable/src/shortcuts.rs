@@ -11,18 +11,16 @@
 //! nodes have split since, as with ascending keys: whoever is led too far to the left marks the place.
 //!
 //! # Invariants
-//! - SHORT-1: an array never changes. Its words ascend; a word stands for the low key of the node whose id has
+//! - SHORT-1: an array never changes, but for its marks of crowded places, which are atomic. Its words ascend; a word stands for the low key of the node whose id has
 //!   its place, by the eight bytes behind `common`, with which all these low keys begin.
 //!
 //! A word that is less than a key's own stands for a lower key (MAP-4): zeros stand for what is past a
 //! key's end, and no byte is less.
-#![expect(unsafe_code, reason = "follows pointers to arrays that the memtable keeps")]
+#![expect(unsafe_code, reason = "shares arrays in cells that loom can watch")]
 
 use std::hint::select_unpredictable;
 
-use stratalog_base::sync::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering, UnsafeCell,
-};
+use stratalog_base::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering, UnsafeCell};
 
 use crate::kept::Kept;
 use crate::memtable::Memtable;
@@ -39,9 +37,8 @@ pub(crate) const CROWDED_NODES: usize = 4;
 
 /// See the module page.
 pub(crate) struct Shortcuts {
-    newest: AtomicPtr<Cell>,
-    /// Every array that there ever was: who searches may stand in it.
-    all: Kept<Cell>,
+    /// Every array that there ever was: who searches may stand in it. The last one is in force.
+    arrays: Kept<Cell>,
     /// The level of the nodes, how many it has, and at how many the next array is due: what decides when,
     /// not what is found.
     level: AtomicU32,
@@ -54,7 +51,7 @@ pub(crate) struct Shortcuts {
 /// In a cell because loom then knows when it is read.
 struct Cell(UnsafeCell<Shortcut>);
 
-// SAFETY: SHORT-1: nobody changes what is in it.
+// SAFETY: SHORT-1: nobody changes what is in it but by atomic stores.
 unsafe impl Sync for Cell {}
 
 struct Shortcut {
@@ -78,8 +75,7 @@ pub(crate) struct Found<'a> {
 impl Shortcuts {
     pub(crate) fn new() -> Shortcuts {
         Shortcuts {
-            newest: AtomicPtr::new(std::ptr::null_mut()),
-            all: Kept::new(),
+            arrays: Kept::new(),
             level: AtomicU32::new(1),
             nodes: AtomicUsize::new(1),
             due: AtomicUsize::new(FIRST_NODES),
@@ -90,10 +86,8 @@ impl Shortcuts {
     /// A node on `level` or above that is on the way to `user`.
     #[inline]
     pub(crate) fn find(&self, user: &[u8], level: u8) -> Option<Found<'_>> {
-        // SAFETY: null, or kept and seen whole by the Acquire load.
-        let newest = unsafe { self.newest.load(Ordering::Acquire).as_ref() }?;
         // SAFETY: SHORT-1.
-        newest.0.with(|shortcut| unsafe { &*shortcut }.find(user, level))
+        self.arrays.last()?.0.with(|shortcut| unsafe { &*shortcut }.find(user, level))
     }
 }
 
@@ -187,9 +181,8 @@ impl Memtable {
         }
         let shortcut = self.shortcut_to(level, ids);
         self.charge_apart(shortcut.heap_bytes() + Kept::<Cell>::NODE_BYTES);
-        let made = shortcuts.all.push(Cell(UnsafeCell::new(shortcut)));
-        // Release: SHORT-1: who sees the array sees it whole, and the nodes and entries that it was made from.
-        shortcuts.newest.store(std::ptr::from_ref(made).cast_mut(), Ordering::Release);
+        // Who sees the array sees it whole, and the nodes and entries that it was made from.
+        shortcuts.arrays.push(Cell(UnsafeCell::new(shortcut)));
     }
 
     /// The nodes of `level` but that at the left edge, which has no low key.
@@ -305,8 +298,8 @@ mod tests {
                 cursor.seek(KeyRef::before(&key)).unwrap();
                 assert_eq!(cursor.key().user, key);
             }
-            let Shortcuts { newest, level, nodes, .. } = &memtable.shortcuts;
-            assert!(!newest.load(Ordering::Acquire).is_null(), "an array was made");
+            let Shortcuts { arrays, level, nodes, .. } = &memtable.shortcuts;
+            assert!(arrays.last().is_some(), "an array was made");
             let (level, nodes) = (level.load(Ordering::Relaxed), nodes.load(Ordering::Relaxed));
             assert!(level > 1 || count < 40_000, "{nodes} nodes on level {level}");
         }

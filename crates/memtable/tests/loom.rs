@@ -223,7 +223,7 @@ fn a_reader_misses_no_range_tombstone_while_others_come_late() {
         let writer = spawn(move || {
             // Late by one: goes below 120, which is made anew.
             insert_range(&other, 1, 5, 115);
-            // Late by more: begins a run of its own.
+            // Late by more: begins a chain of its own.
             insert_range(&other, 1, 5, 105);
         });
         let other = memtable.clone();

@@ -174,6 +174,8 @@ pub struct Header {
 
 /// As many as fit in the header's cache line.
 const KNOWN_BYTES: usize = 8;
+/// What a decoded block may take in memory: what lies around it fits beside it in 4 GiB.
+const MAX_MEMORY_BYTES: u32 = u32::MAX - 4096;
 /// Zeros behind the trailers' column, so that each trailer can be read as eight bytes.
 const COLUMN_ROOM: usize = 8;
 
@@ -303,8 +305,13 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// What all keys share, and the word of each behind it. The entries have been checked.
-    fn find_words(&self, offsets: &[[u8; 4]], words: &mut [[u8; 4]]) -> &'a [u8] {
+    /// What all keys share, and the word of each behind it. The entries have been checked; that keys share as much
+    /// and that words ascend is checked here.
+    fn find_words(
+        &self,
+        offsets: &[[u8; 4]],
+        words: &mut [[u8; 4]],
+    ) -> Result<&'a [u8], Malformed> {
         let entry_at = |index: usize| {
             let offset = u32::from_ne_bytes(offsets[index]) as usize;
             Entry::decode(self.entries, offset).expect("BLOCK-1")
@@ -319,7 +326,7 @@ impl<'a> Parts<'a> {
         if common == last_head.len() {
             common += common_prefix(&first[common..], suffix(&entry));
         }
-        let mut head = Entry::default();
+        let (mut head, mut last_word) = (Entry::default(), 0);
         for (index, out) in words.iter_mut().enumerate() {
             let entry = entry_at(index);
             if index.is_multiple_of(interval) {
@@ -334,9 +341,18 @@ impl<'a> Parts<'a> {
                     word(start) | word(suffix(&entry)).checked_shr(bits).unwrap_or(0)
                 }
             };
+            // What it shares beyond `common` is its head's, which shares nothing.
+            let starts_right = common.checked_sub(entry.shared).is_none_or(|skip| {
+                suffix(&entry).get(..skip) == Some(&first[entry.shared..common])
+            });
+            if !starts_right || found < last_word {
+                let offset = u32::from_ne_bytes(offsets[index]) as usize;
+                return Err(Malformed { offset, what: "keys do not ascend" }); // BLOCK-4
+            }
+            last_word = found;
             *out = found.to_ne_bytes();
         }
-        &first[..common]
+        Ok(&first[..common])
     }
 }
 
@@ -357,7 +373,8 @@ impl Block {
         let count = parts.header.count as usize;
         let column_bytes = count * usize::from(parts.header.trailer_bytes);
         let entries_at = 2 * 4 * count + column_bytes + COLUMN_ROOM;
-        let Ok(len) = u32::try_from(entries_at + parts.entries.len()) else {
+        let len = u32::try_from(entries_at + parts.entries.len()).ok();
+        let Some(len) = len.filter(|len| *len <= MAX_MEMORY_BYTES) else {
             return Err(Malformed { offset: 0, what: "block exceeds 4 GiB" });
         };
         let header = Header { entries_at: entries_at as u32, ..parts.header };
@@ -367,7 +384,7 @@ impl Block {
             let (column, rest) = rest.split_at_mut(column_bytes + COLUMN_ROOM);
             let (words, offsets) = (words.as_chunks_mut().0, offsets.as_chunks_mut().0);
             parts.check_entries(offsets)?;
-            let common = parts.find_words(offsets, words);
+            let common = parts.find_words(offsets, words)?;
             column[..column_bytes].copy_from_slice(&parts.column[..column_bytes]);
             rest.copy_from_slice(parts.entries);
             let known = common.len().min(KNOWN_BYTES);
@@ -418,6 +435,18 @@ mod tests {
             (shared, block.head_key(1), block.head_key(2)),
             (vec![0, 3, 0], &b"ada"[..], &b"adb"[..])
         );
+    }
+
+    #[test]
+    fn keys_that_do_not_share_what_the_outermost_share_are_refused() {
+        for keys in [["ab0", "x", "zz", "zzk", "ab1"], ["ab0", "ab9", "ab5", "ab6", "abx"]] {
+            let mut builder = BlockBuilder::new(2);
+            keys.iter().for_each(|key| builder.add(KeyRef::new(key.as_bytes(), 1, Kind::Put), b""));
+            let mut out = Vec::new();
+            builder.encode(&mut out);
+            let refused = Block::decode(&out).map(|_| ()).unwrap_err();
+            assert_eq!(refused.what, "keys do not ascend", "BLOCK-4");
+        }
     }
 
     #[test]

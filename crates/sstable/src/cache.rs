@@ -362,7 +362,7 @@ impl<T: Cached> Slots<T> {
     /// The same for who does not want the block kept.
     #[inline]
     pub fn peek<'a>(&'a self, index: usize, reader: &'a Reader<'_>) -> Option<Borrowed<'a, T>> {
-        debug_assert!(reader.is_of(&self.cache.grace), "a reader of another cache");
+        assert!(reader.is_of(&self.cache.grace), "a reader of another cache");
         let held = NonNull::new(self.slots[index].load(Ordering::SeqCst))?;
         prefetch(held.as_ptr(), T::PREFETCH_LINES);
         // SAFETY: CACHE-5: the slot's handle stays counted until this reader leaves (GRACE-1), or, if the

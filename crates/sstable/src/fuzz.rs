@@ -25,12 +25,11 @@ pub fn block(bytes: &[u8]) -> Result<usize, Malformed> {
     let block = Block::decode(bytes)?;
     for index in 0..block.len() {
         let entry = block.entry(index);
-        let mut user = block.head_key(index)[..entry.shared].to_vec();
-        user.extend_from_slice(block.suffix(&entry));
-        let key = KeyRef { user: &user, trailer: block.trailer(index) };
+        let mut user = Vec::new();
+        let key = block.key(index, &entry, &mut user);
         block.lower_bound(key);
         block.find(key);
-        assert!(block.has_key(index, &entry, &user));
+        assert!(block.has_key(index, &entry, key.user));
         block.value(&entry);
     }
     Ok(block.len())

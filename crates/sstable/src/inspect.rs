@@ -200,10 +200,9 @@ impl Table {
         let mut stored = vec![0; (at.end - at.start) as usize];
         let place = Place { table: self.summary().id, kind: BlockKind::Data, offset: at.start };
         let opened = read_exact_at(self.file(), &mut stored, at.start).and_then(|()| {
-            let contents = frame::open(Cow::Borrowed(&stored), place, &self.meta().unpacker);
-            let contents_bytes = contents.map_err(|e| place.corrupt(self.file().path(), e))?.len();
-            let block = self.meta().decode(self.file(), at.start, Cow::Borrowed(&stored))?;
-            Ok((contents_bytes, block))
+            frame::open(Cow::Borrowed(&stored), place, &self.meta().unpacker)
+                .and_then(|contents| Ok((contents.len(), Block::decode(&contents)?)))
+                .map_err(|error| place.corrupt(self.file().path(), error))
         });
         let (contents_bytes, block) = match opened {
             Ok(opened) => opened,
@@ -219,10 +218,7 @@ fn entries_of(block: &Block, each: &mut dyn FnMut(Event<'_>) -> Result<()>) -> R
     let mut user = Vec::new();
     for index in 0..block.len() {
         let entry = block.entry(index);
-        user.clear();
-        user.extend_from_slice(&block.head_key(index)[..entry.shared]);
-        user.extend_from_slice(block.suffix(&entry));
-        let key = KeyRef { user: &user, trailer: block.trailer(index) };
+        let key = block.key(index, &entry, &mut user);
         each(Event::Entry { key, value: block.value(&entry) })?;
     }
     Ok(())

@@ -67,7 +67,7 @@
 //! | `verify.rs` | [`Table::verify`] |
 //! | `value_file.rs`, `value_file/` | value files: large values that lie outside their table |
 //! | `inspect.rs` | looking into files, block by block, for tools |
-//! | `pin.rs` | the one unsafe step |
+//! | `pin.rs` | values that pin what holds them |
 //! | `fuzz.rs` | the decoders, bare, for the fuzz targets |
 
 mod ahead;

@@ -13,7 +13,7 @@ pub const MAX_PARTITION_BYTES: usize = 8 << 20;
 pub const MAX_FILTER_BITS_PER_KEY: f64 = 32.0;
 
 /// The largest level of [`Compression::Zstd`].
-pub const MAX_ZSTD_LEVEL: i32 = 22;
+const MAX_ZSTD_LEVEL: i32 = 22;
 
 /// How the blocks of a table are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -248,12 +248,20 @@ impl Table {
 
     /// Partition `number`, if in memory.
     #[inline]
-    pub(crate) fn cached_partition(&self, number: usize) -> Option<Shared<Partition>> {
+    pub(crate) fn cached_partition(
+        &self,
+        number: usize,
+        is_use: bool,
+    ) -> Option<Shared<Partition>> {
         match &self.only {
             Some(only) => Some(only.clone()),
             None => {
                 let reader = self.partitions.cache().enter();
-                Some(self.partitions.get(number, &reader)?.share())
+                let partition = self.partitions.peek(number, &reader)?;
+                if is_use {
+                    partition.reference();
+                }
+                Some(partition.share())
             }
         }
     }
@@ -261,7 +269,7 @@ impl Table {
     /// Partition `number`, cached from now on.
     #[inline]
     pub(crate) fn partition(&self, number: usize) -> Result<Shared<Partition>> {
-        match self.cached_partition(number) {
+        match self.cached_partition(number, true) {
             Some(partition) => Ok(partition),
             None => self.fill_partition(number),
         }

@@ -88,10 +88,7 @@ impl<'a> Seen<'a> {
         let (mut user, mut seqs) = (Vec::new(), None);
         for at in 0..block.len() {
             let entry = block.entry(at);
-            user.clear();
-            user.extend_from_slice(&block.head_key(at)[..entry.shared]);
-            user.extend_from_slice(block.suffix(&entry));
-            let key = KeyRef { user: &user, trailer: block.trailer(at) };
+            let key = block.key(at, &entry, &mut user);
             let wrong = |what| format!("entry {at}: {what}");
             if self.meta.top.find(key) != number || partition.index.find(key) != index {
                 return Err(wrong("index leads to another block")); // TOP-1, INDEX-1

@@ -132,7 +132,7 @@ impl Fs for OsFs {
             .open(path)
             .map_err(|e| Error::io("lock", path, e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(OsLock { _file: file })),
+            Ok(()) => Ok(Box::new(OsLock { file })),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path: parent(path).to_owned() }),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", path, e)),
         }
@@ -146,10 +146,18 @@ fn open_write(path: &Path) -> Result<StdFile> {
 
 #[derive(Debug)]
 struct OsLock {
-    _file: StdFile,
+    file: StdFile,
 }
 
 impl Lock for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing alone would leave it held by a child of this process that was begun meanwhile and has not got
+        // so far as to close what it inherited.
+        _ = self.file.unlock();
+    }
+}
 
 #[derive(Debug)]
 struct OsFile {

@@ -271,6 +271,24 @@ fn both_are_shared_as_options_take_them() {
     let _: [Arc<dyn Fs>; 2] = [OsFs::shared(), SimFs::new().shared()];
 }
 
+/// Who forks shares what is open, and its locks, with the child until that runs its own program.
+#[test]
+fn a_lock_that_was_dropped_is_free_though_children_are_begun_all_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("LOCK");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        let refused = (0..2_000).filter(|_| OsFs.lock(&path).map(drop).is_err()).count();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(refused, 0);
+    });
+}
+
 #[test]
 fn files_in_memory_are_mapped() {
     let memory = Path::new("/dev/shm");

@@ -85,7 +85,13 @@ impl Scratch {
 
     /// `import file options…`
     fn import(&self, file: &Path, options: &[&str]) -> Run {
-        let mut args = vec![OsStr::new("import"), file.as_os_str()];
+        self.run_on(&["import"], file, options)
+    }
+
+    /// `words… path options…`
+    fn run_on(&self, words: &[&str], path: &Path, options: &[&str]) -> Run {
+        let mut args: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+        args.push(path.as_os_str());
         args.extend(options.iter().map(OsStr::new));
         self.run(&args)
     }
@@ -110,4 +116,11 @@ fn sorted_lines(bytes: &[u8]) -> Vec<u8> {
     let mut lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
     lines.sort_unstable();
     lines.concat()
+}
+
+/// Damages the byte at `at`.
+fn flip(file: &Path, at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(file, bytes).unwrap();
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use stratalog::Options;
 
-use crate::{Run, Scratch, json_lines};
+use crate::{Run, Scratch, flip, json_lines};
 
 /// A table with 300 keys, the value file that it refers to, and the value of `key-0007`, which is in it.
 fn a_table(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
@@ -28,15 +28,7 @@ fn a_table(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
 }
 
 fn table(scratch: &Scratch, command: &str, file: &Path, options: &[&str]) -> Run {
-    let mut args = vec!["table".as_ref(), command.as_ref(), file.as_os_str()];
-    args.extend(options.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
-    scratch.run(&args)
-}
-
-fn flip(file: &Path, at: usize) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 1;
-    fs::write(file, bytes).unwrap();
+    scratch.run_on(&["table", command], file, options)
 }
 
 fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {

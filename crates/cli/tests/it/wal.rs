@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use stratalog_base::fs::OsFs;
 use stratalog_wal::{Backend, Durability, Log, LogOptions, RecoveryMode, Wal, recover};
 
-use crate::{Run, Scratch, json_lines};
+use crate::{Run, Scratch, flip, json_lines};
 
 /// A closed log of ten records in several segments.
 fn a_log(scratch: &Scratch) -> PathBuf {
@@ -26,15 +26,7 @@ fn a_log(scratch: &Scratch) -> PathBuf {
 }
 
 fn wal(scratch: &Scratch, command: &str, dir: &Path, options: &[&str]) -> Run {
-    let mut args = vec!["wal".as_ref(), command.as_ref(), dir.as_os_str()];
-    args.extend(options.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
-    scratch.run(&args)
-}
-
-fn flip(file: &Path, at: usize) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 1;
-    fs::write(file, bytes).unwrap();
+    scratch.run_on(&["wal", command], dir, options)
 }
 
 fn records(dir: &Path) -> Vec<(u64, Vec<u8>)> {

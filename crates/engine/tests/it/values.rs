@@ -1,6 +1,7 @@
 //! Values that lie outside the tables: which, how their files come and go, and that no read can tell.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use stratalog::fs::{Fault, FaultKind, Fs, Op, SimFs, SimRng};
@@ -197,6 +198,26 @@ fn keys_are_walked_though_no_value_can_be_read() {
     assert_eq!(keys.advance_back().unwrap(), Some(&299u32.to_be_bytes()[..]));
     assert_eq!(fs.faults_hit(), 0, "nothing was read of a value file");
     db.iter().next().unwrap().unwrap_err();
+}
+
+#[test]
+fn keys_of_an_iterator_that_has_shown_entries_are_all_visited() {
+    let fs = SimFs::new();
+    let db = open(&fs);
+    let mut state = State::new();
+    fill(&db, &mut state, 100, 0);
+    db.flush().unwrap();
+    for shown in 0..4 {
+        let mut entries = db.iter();
+        (0..shown).for_each(|_| assert!(entries.advance().unwrap().is_some()));
+        let mut visited = Vec::new();
+        let seen = |key: &[u8]| {
+            visited.push(key.to_vec());
+            ControlFlow::<()>::Continue(())
+        };
+        assert_eq!(entries.keys().visit(seen).unwrap(), None);
+        assert!(visited.iter().eq(state.keys().skip(shown)), "{}", visited.len());
+    }
 }
 
 #[test]

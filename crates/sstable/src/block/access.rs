@@ -1,6 +1,6 @@
 //! Reading a decoded block. It was checked whole (BLOCK-1), so nothing here can fail.
 
-use stratalog_base::Trailer;
+use stratalog_base::{KeyRef, Trailer};
 
 use super::{Block, Entry, Header};
 
@@ -85,6 +85,14 @@ impl Block {
     #[inline]
     pub(crate) fn head_key(&self, index: usize) -> &[u8] {
         self.suffix(&self.entry(index - index % usize::from(self.restart_interval)))
+    }
+
+    /// The key of `entry`, which is that at `index`, put together in `user`.
+    pub(crate) fn key<'a>(&self, index: usize, entry: &Entry, user: &'a mut Vec<u8>) -> KeyRef<'a> {
+        user.clear();
+        user.extend_from_slice(&self.head_key(index)[..entry.shared]);
+        user.extend_from_slice(self.suffix(entry));
+        KeyRef { user, trailer: self.trailer(index) }
     }
 
     /// The first `len` bytes of the user key at `index`, which its head has, too.

@@ -67,13 +67,15 @@ impl TableCursor {
             return Ok(());
         }
         self.partition = None;
-        let partition = match (self.reads.purpose, self.table.cached_partition(number)) {
-            (_, Some(partition)) => partition,
-            (ReadUse::Lookup, None) => self.table.partition(number)?,
-            (ReadUse::Sweep, None) => {
-                let (file, meta) = (self.table.file(), self.table.meta());
-                meta.read_partition(file, number, false, &mut Vec::new())?.share()
-            }
+        let partition = match self.reads.purpose {
+            ReadUse::Lookup => self.table.partition(number)?,
+            ReadUse::Sweep => match self.table.cached_partition(number, false) {
+                Some(partition) => partition,
+                None => {
+                    let (file, meta) = (self.table.file(), self.table.meta());
+                    meta.read_partition(file, number, false, &mut Vec::new())?.share()
+                }
+            },
         };
         self.partition = Some((partition, number));
         Ok(())

@@ -33,6 +33,16 @@ impl ValueHandle {
         }
     }
 
+    /// The handle that an entry of a table stores as its value, as a cursor or a look-up shows it: a block is checked
+    /// whole before it is used.
+    ///
+    /// # Panics
+    /// If `stored` is something else.
+    #[inline]
+    pub fn of_entry(stored: &[u8]) -> ValueHandle {
+        ValueHandle::decode(stored).expect("BLOCK-1")
+    }
+
     /// Takes a handle that fills `stored`.
     ///
     /// # Errors

@@ -25,15 +25,23 @@ pub struct ValueFile {
     file: Arc<dyn File>,
     footer: Footer,
     slots: Arc<Slots<Held>>,
-    charge: Charge,
+    /// For the slots.
+    _charge: Charge,
 }
 
 /// A value in the cache.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// Where its record starts. A handle with a wrong record number is told by it.
+    /// Where its record starts and how long it is. A handle that is wrong in one of its numbers is told by them.
     offset: u64,
+    bytes: u64,
     pub(crate) value: Box<[u8]>,
+}
+
+impl Held {
+    fn is_of(&self, handle: &ValueHandle) -> bool {
+        (self.offset, self.bytes) == (handle.offset, handle.bytes)
+    }
 }
 
 impl Cached for Held {
@@ -62,12 +70,7 @@ impl ValueFile {
         // At most one for each six bytes of the file.
         let slots = Slots::new(footer.records as usize, cache.clone());
         let charge = cache.charge_table(slots.memory_bytes());
-        Ok(ValueFile { file, footer, slots, charge })
-    }
-
-    /// The bytes that stay in memory while the file is open: the cache's slots. Charged to the cache's budget.
-    pub fn memory_bytes(&self) -> usize {
-        self.charge.bytes()
+        Ok(ValueFile { file, footer, slots, _charge: charge })
     }
 
     /// What the file holds.
@@ -127,17 +130,17 @@ impl ValueFile {
         }
         let reader = self.slots.cache().enter();
         let held = self.slots.get(handle.index as usize, &reader);
-        let held = held.filter(|held| held.offset == handle.offset);
+        let held = held.filter(|held| held.is_of(handle));
         Ok(held.map(|held| pin::separated(&held)))
     }
 
     /// Caches `value`, which `handle` leads to.
     fn keep(&self, handle: &ValueHandle, value: Box<[u8]>, wanted: Wanted) -> Result<Slice> {
-        let held = Held { offset: handle.offset, value };
+        let held = Held { offset: handle.offset, bytes: handle.bytes, value };
         let held = Shared::build(held, 0, |_, _| Ok::<(), Error>(()))?;
         let kept = self.slots.cache().insert(&self.slots, handle.index as usize, held, wanted);
         // What another reader was faster to put there may be of another handle, if one of them is wrong.
-        if kept.offset == handle.offset { Ok(pin::separated(&kept)) } else { self.read(handle) }
+        if kept.is_of(handle) { Ok(pin::separated(&kept)) } else { self.read(handle) }
     }
 
     /// Where the record lies, which is in the file.

@@ -81,11 +81,11 @@ impl Files {
         if let Some(archive) = &self.archive {
             archive.call(&path)?;
         }
-        let recycle = self.ahead && {
-            let state = self.state.lock();
+        let is_whole = || {
             let len = self.fs.open(&path).and_then(|file| file.len());
-            state.retired.len() < RETIRED_MAX && len.is_ok_and(|len| len == self.segment_bytes)
+            len.is_ok_and(|len| len == self.segment_bytes)
         };
+        let recycle = self.ahead && self.state.lock().retired.len() < RETIRED_MAX && is_whole();
         let outcome = if recycle {
             self.fs.rename(&path, &self.dir.join(retired_name(index)))
         } else {
