@@ -71,12 +71,16 @@ use image::Image;
 #[derive(Clone)]
 pub struct SimFs(Arc<Mutex<Machine>>);
 
+/// See [`SimFs::before_calls`].
+type Hook = Arc<dyn Fn(Op, &Path) + Send + Sync>;
+
 struct Machine {
     disk: Disk,
     /// Whether files can be mapped.
     maps: bool,
     locks: BTreeSet<PathBuf>,
     faults: Vec<Fault>,
+    hook: Option<Hook>,
     cut_at: Option<u64>,
     ops: u64,
     reads: u64,
@@ -144,11 +148,18 @@ impl SimFs {
         self
     }
 
+    /// Calls `hook` before each call from now on, with nothing locked: it may wait, panic, or call the file
+    /// system, for which it is called again.
+    pub fn before_calls(&self, hook: impl Fn(Op, &Path) + Send + Sync + 'static) {
+        self.0.lock().hook = Some(Arc::new(hook));
+    }
+
     fn with_disk(disk: Disk, maps: bool) -> SimFs {
         SimFs(Arc::new(Mutex::new(Machine {
             disk,
             maps,
             locks: BTreeSet::new(),
+            hook: None,
             faults: Vec::new(),
             cut_at: None,
             ops: 0,

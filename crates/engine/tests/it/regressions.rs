@@ -6,82 +6,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use stratalog::fs::{Fault, FaultKind, File, Fs, Lock, Mapping, On, Op, SimFs};
+use stratalog::fs::{Fault, FaultKind, On, Op, SimFs};
 use stratalog::{Db, Durability, Error, RecoveryMode, Result, WriteOptions};
 
 use crate::common::{DIR, collect, tiny, tiny_and_steady};
-
-/// A file system whose next write to the log, once armed, waits until it is let go and then fails.
-#[derive(Clone, Debug)]
-struct Stuck {
-    sim: SimFs,
-    armed: Arc<AtomicBool>,
-    inside: Arc<AtomicBool>,
-    go: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct StuckFile(Arc<dyn File>, Stuck);
-
-impl File for StuckFile {
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        let is_log = self.path().extension().is_some_and(|e| e == "wal");
-        if !is_log || !self.1.armed.load(Ordering::SeqCst) {
-            return self.0.write_at(buf, offset);
-        }
-        self.1.inside.store(true, Ordering::SeqCst);
-        while !self.1.go.load(Ordering::SeqCst) {
-            thread::yield_now();
-        }
-        Err(Error::io("write", self.path(), std::io::Error::other("on purpose")))
-    }
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-    fn sync(&self) -> Result<()> {
-        self.0.sync()
-    }
-}
-
-impl Fs for Stuck {
-    fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
-        Ok(Arc::new(StuckFile(self.sim.create(path)?, self.clone())))
-    }
-    fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.sim.open(path)
-    }
-    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
-        Ok(Arc::new(StuckFile(self.sim.open_write(path)?, self.clone())))
-    }
-    fn map(&self, _: &Path, _: usize) -> Result<Option<Box<dyn Mapping>>> {
-        // Every write is to be a call.
-        Ok(None)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.sim.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.sim.remove(path)
-    }
-    fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        self.sim.list(dir)
-    }
-    fn create_dir(&self, dir: &Path) -> Result<()> {
-        self.sim.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.sim.sync_dir(dir)
-    }
-    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>> {
-        self.sim.lock(path)
-    }
-}
 
 /// What `run` returns, if it does so in time.
 fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
@@ -98,16 +26,30 @@ fn tables(fs: &SimFs) -> usize {
 /// ever, and with it every seal and the close.
 #[test]
 fn nobody_waits_behind_a_failed_write() {
-    let sim = SimFs::new();
-    let [armed, inside, go] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
-    let fs = Stuck { sim: sim.clone(), armed, inside, go };
-    let db = tiny(&sim).fs(Arc::new(fs.clone())).open(DIR).unwrap();
-    fs.armed.store(true, Ordering::SeqCst);
+    let fs = SimFs::new().without_mapping(); // Every write is to be a call.
+    let db = tiny(&fs).open(DIR).unwrap();
+    // The next write to the log waits until it is let go, and then fails.
+    let [inside, go] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+    fs.inject(Fault::new(Op::Write, FaultKind::Eio).path(".wal"));
+    let wait = {
+        let (inside, go) = (inside.clone(), go.clone());
+        move || {
+            inside.store(true, Ordering::SeqCst);
+            while !go.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+        }
+    };
+    fs.before_calls(move |op, path| {
+        if op == Op::Write && path.extension().is_some_and(|it| it == "wal") {
+            wait();
+        }
+    });
     let failing = {
         let db = db.clone();
         thread::spawn(move || db.put("fails", "").map(|_| ()))
     };
-    while !fs.inside.load(Ordering::SeqCst) {
+    while !inside.load(Ordering::SeqCst) {
         thread::yield_now();
     }
     let behind = {
@@ -115,7 +57,7 @@ fn nobody_waits_behind_a_failed_write() {
         let options = WriteOptions::new().durability(Durability::None);
         thread::spawn(move || db.put_with("behind", "", &options).map(|_| ()))
     };
-    fs.go.store(true, Ordering::SeqCst);
+    go.store(true, Ordering::SeqCst);
     failing.join().unwrap().unwrap_err();
     let _ = in_time(move || behind.join().unwrap());
     assert!(!db.contains("fails").unwrap());

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stratalog_base::fs::{File, Fs, Lock, Mapping, SimFs};
+use stratalog_base::Error;
+use stratalog_base::fs::{Op, SimFs};
 use stratalog_base::sync::{Mutex, spawn};
-use stratalog_base::{Error, Result};
-use stratalog_wal::{Durability, Log, LogOptions, Position, Reader, Recovered, Wal};
+use stratalog_wal::{Durability, Log, LogOptions, Position, Reader, Wal};
 
 use crate::support::*;
 
@@ -129,58 +129,22 @@ fn a_reader_whose_segment_is_removed_under_it_says_so_again_and_again() {
     }
 }
 
-/// A disk on which a log is truncated just before the next file of it is opened.
-#[derive(Debug)]
-struct Shrinking {
-    fs: SimFs,
-    due: Mutex<Option<(Arc<Log>, Position)>>,
-}
-
-impl Fs for Shrinking {
-    fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.fs.create(path)
-    }
-    fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
-        let due = self.due.lock().take();
-        if let Some((log, before)) = due {
-            log.truncate_before(before).unwrap();
-        }
-        self.fs.open(path)
-    }
-    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.fs.open_write(path)
-    }
-    fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {
-        self.fs.map(path, len)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.fs.rename(from, to)
-    }
-    fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.fs.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> Result<Vec<String>> {
-        self.fs.list(path)
-    }
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.fs.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> Result<()> {
-        self.fs.create_dir(path)
-    }
-    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>> {
-        self.fs.lock(path)
-    }
-}
-
 /// FILES-6: a file that goes between the look for it and its opening. (It was "not found".)
 #[test]
 fn a_reader_whose_segment_goes_before_it_is_opened_begins_later_or_says_so() {
-    let fs = Arc::new(Shrinking { fs: SimFs::new(), due: Mutex::new(None) });
-    let (dir, nothing) = (Path::new(""), Recovered::empty(LOG_ID));
-    let log = Arc::new(Log::create(fs.clone(), dir, options(200), &nothing, 0).unwrap());
+    let fs = SimFs::new();
+    let log = Arc::new(create(&fs, options(200)));
     let written = fill(&*log, some_records(60));
-    let shrink_to = |position| *fs.due.lock() = Some((log.clone(), position));
+    // The log is truncated just before the next file of it is opened.
+    let due = Arc::new(Mutex::new(None::<(Arc<Log>, Position)>));
+    let shrink_to = |position| *due.lock() = Some((log.clone(), position));
+    let next = due.clone();
+    fs.before_calls(move |op, _| {
+        let due = if op == Op::Open { next.lock().take() } else { None };
+        if let Some((log, before)) = due {
+            log.truncate_before(before).unwrap();
+        }
+    });
 
     shrink_to(written[20].0);
     let mut reader = log.reader(0).unwrap();

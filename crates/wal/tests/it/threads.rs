@@ -1,15 +1,14 @@
 //! A thread of the log dies: appends go on without it, the health says so, and nothing is lost.
 
 use std::io::IoSlice;
-use std::path::Path;
 use std::sync::Arc;
 
-use stratalog_base::fs::{File, Fs, Lock, Mapping, SimFs};
-use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
-use stratalog_base::{Error, Result};
+use stratalog_base::Error;
+use stratalog_base::fs::{Op, SimFs};
+use stratalog_base::sync::Mutex;
 use stratalog_wal::{
     Alert, AlertListener, Archive, Backend, Durability, Health, Log, LogOptions, Overflow,
-    Recovered, RecoveryMode, Retention, Wal,
+    RecoveryMode, Retention, Wal,
 };
 
 use crate::support::*;
@@ -114,93 +113,20 @@ fn appends_go_on_without_the_files_thread() {
     }
 }
 
-/// A disk on which the write thread panics in the midst of a write, while that is asked for.
-#[derive(Clone, Debug)]
-struct Deadly {
-    fs: SimFs,
-    armed: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct DeadlyFile {
-    file: Arc<dyn File>,
-    armed: Arc<AtomicBool>,
-}
-
-impl Deadly {
-    fn wrap(&self, file: Result<Arc<dyn File>>) -> Result<Arc<dyn File>> {
-        Ok(Arc::new(DeadlyFile { file: file?, armed: self.armed.clone() }))
-    }
-}
-
-impl Fs for Deadly {
-    fn create(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.wrap(self.fs.create(path))
-    }
-    fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.fs.open(path)
-    }
-    fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.wrap(self.fs.open_write(path))
-    }
-    fn map(&self, path: &Path, len: usize) -> Result<Option<Box<dyn Mapping>>> {
-        self.fs.map(path, len)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.fs.rename(from, to)
-    }
-    fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.fs.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> Result<Vec<String>> {
-        self.fs.list(path)
-    }
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.fs.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> Result<()> {
-        self.fs.create_dir(path)
-    }
-    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>> {
-        self.fs.lock(path)
-    }
-}
-
-impl File for DeadlyFile {
-    fn path(&self) -> &Path {
-        self.file.path()
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        self.file.write_at(buf, offset)
-    }
-    fn write_parts_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
-        if self.armed.load(Ordering::Acquire) {
-            die_in(WRITE);
-        }
-        self.file.write_parts_at(parts, offset)
-    }
-    fn len(&self) -> Result<u64> {
-        self.file.len()
-    }
-    fn sync(&self) -> Result<()> {
-        self.file.sync()
-    }
-}
-
 /// LOG-3: what it had in hand is a failed write, of which everyone is told.
 #[test]
 fn a_thread_that_dies_in_the_midst_of_a_write_stops_the_log_until_it_is_resumed() {
     let threaded = with_a_write_thread(2000);
     let mapped = LogOptions { ring_mapped: true, ..threaded[1].clone() };
     for options in threaded.into_iter().chain([mapped]) {
-        let fs = Deadly { fs: SimFs::new(), armed: Arc::default() };
-        let (dir, empty) = (Path::new(""), Recovered::empty(LOG_ID));
-        let log = Log::create(Arc::new(fs.clone()), dir, options, &empty, 0).unwrap();
+        let fs = SimFs::new();
+        let log = create(&fs, options);
         let mut written = fill(&log, some_records(50));
-        fs.armed.store(true, Ordering::Release);
+        fs.before_calls(|op, _| {
+            if op == Op::Write {
+                die_in(WRITE);
+            }
+        });
         // So much that the thread has to write, and nobody else does.
         let refused = loop {
             match log.append(&[IoSlice::new(b"not waited for")], Durability::Process) {
@@ -213,7 +139,7 @@ fn a_thread_that_dies_in_the_midst_of_a_write_stops_the_log_until_it_is_resumed(
         assert!(log.stats().failed.is_some());
         let late = append(&log, b"late", Durability::Process);
         assert!(matches!(late, Err(Error::Poisoned(_))), "{late:?}");
-        let killed = read(&fs.fs.kill(), RecoveryMode::TornTail).unwrap().0;
+        let killed = read(&fs.kill(), RecoveryMode::TornTail).unwrap().0;
         assert!(killed.len() >= 50 && written.starts_with(&killed));
 
         // The health stays what it is, and callers do the work.
@@ -221,6 +147,6 @@ fn a_thread_that_dies_in_the_midst_of_a_write_stops_the_log_until_it_is_resumed(
         written.extend(fill(&log, some_records(300)));
         assert!(log.stats().failed.is_none() && is_dead(&log, WRITE));
         log.close().unwrap();
-        assert_eq!(read(&fs.fs, RecoveryMode::Strict).unwrap().0, written);
+        assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, written);
     }
 }

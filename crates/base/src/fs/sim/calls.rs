@@ -22,6 +22,10 @@ impl SimFs {
         path: &Path,
         body: impl FnOnce(&mut Machine, Option<FaultKind>) -> io::Result<T>,
     ) -> Result<T> {
+        let hook = self.0.lock().hook.clone();
+        if let Some(hook) = hook {
+            hook(op, path);
+        }
         let run = || {
             let mut machine = self.0.lock();
             machine.check_power()?;
