@@ -8,7 +8,7 @@ use stratalog_base::{KeyRef, SeqNo};
 use crate::memtable::Memtable;
 use crate::node::{Link, Node, SLOTS, common_prefix_bytes, prefix};
 use crate::seal::Sealed;
-use crate::search::Place;
+use crate::search::{Place, Shared};
 
 /// Enough for 2^32 entries in nodes that are at least half full.
 const MAX_LEVELS: usize = 16;
@@ -72,15 +72,15 @@ impl Memtable {
             key = self.low_key(level + 1, right).expect("only the left edge has no low key");
             level += 1;
             at = match path[usize::from(level)] {
-                0 => (self.node_above(key, level), 0),
-                id => (id, 0),
+                0 => (self.node_above(key, level), Shared::default()),
+                id => (id, Shared::default()),
             };
         }
     }
 
     /// Adds the link to `child`, whose (low) key is `key`, to the node `at` or one to its right.
     /// Returns the node that it had to split off and that the level above does not know yet.
-    fn add(&self, at: (u32, usize), key: KeyRef<'_>, child: u32) -> Option<u32> {
+    fn add(&self, at: (u32, Shared), key: KeyRef<'_>, child: u32) -> Option<u32> {
         let (place, lock) = self.lock(at, key);
         let Place { node, view, rank, .. } = place;
         if node.level == 0 && self.candidate(&place).is_some_and(|id| self.entry(id).key == key) {
@@ -122,7 +122,7 @@ impl Memtable {
     }
 
     /// Locks the node in which `key` belongs: the node `at` or one to its right.
-    fn lock(&self, at: (u32, usize), key: KeyRef<'_>) -> (Place<'_>, MutexGuard<'_, ()>) {
+    fn lock(&self, at: (u32, Shared), key: KeyRef<'_>) -> (Place<'_>, MutexGuard<'_, ()>) {
         let (mut id, mut shared) = at;
         loop {
             let lock = self.node(id).lock.lock();

@@ -139,7 +139,6 @@ impl Memtable {
     pub fn get_ref(&self, user: &[u8], seq: SeqNo) -> Option<(Trailer, &[u8])> {
         let leaf = self.descend(KeyRef::seek(user, seq), 0, |_, _| ());
         let id = self.candidate(&leaf)?;
-        self.prefetch_entry(id);
         let entry = self.entry(id);
         (entry.key.user == user).then_some((entry.key.trailer, entry.value))
     }

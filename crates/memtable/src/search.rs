@@ -10,6 +10,26 @@ use crate::memtable::Memtable;
 use crate::node::{Link, Node, SLOTS, View, common_prefix_bytes, prefix};
 use crate::shortcuts::CROWDED_NODES;
 
+/// What is known of the first bytes that a key has in common with a node's low key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// So many are the same.
+    pub(crate) bytes: usize,
+    /// The next one is not.
+    pub(crate) exactly: bool,
+}
+
+impl Shared {
+    /// What two prefixes tell that stand for what is behind the first `skip` bytes, which are the same.
+    #[inline]
+    fn by_prefixes(skip: u32, prefix: u32, low: u32) -> Shared {
+        if prefix == Link::ABOVE {
+            return Shared::default();
+        }
+        Shared { bytes: skip as usize + common_prefix_bytes(prefix, low), exactly: prefix != low }
+    }
+}
+
 /// Where a key belongs in a node.
 pub(crate) struct Place<'a> {
     pub(crate) id: u32,
@@ -17,8 +37,7 @@ pub(crate) struct Place<'a> {
     pub(crate) view: View,
     /// The key's own prefix by this node's `skip`.
     pub(crate) prefix: u32,
-    /// Bytes of the key that are known to be the low key's, too.
-    pub(crate) shared: usize,
+    pub(crate) shared: Shared,
     /// How many of the node's keys are less.
     pub(crate) rank: usize,
     /// How many nodes had to be passed to the right.
@@ -108,7 +127,7 @@ impl Memtable {
         let mut shortcut = self.shortcuts.find(target.user, level);
         let (mut id, mut shared) = match &shortcut {
             Some(found) => (found.id, found.shared),
-            None => (self.root.load(Ordering::Acquire), 0),
+            None => (self.root.load(Ordering::Acquire), Shared::default()),
         };
         let mut node = self.node(id);
         loop {
@@ -124,23 +143,18 @@ impl Memtable {
             }
             id = place.link.id();
             node = self.prefetch_node(id);
-            shared = if place.prefix == Link::ABOVE {
-                0
-            } else {
-                place.node.skip as usize + common_prefix_bytes(place.prefix, place.link.prefix())
-            };
+            shared = Shared::by_prefixes(place.node.skip, place.prefix, place.link.prefix());
         }
     }
 
     /// The place of `target` in the node `id` or, if the node has lost it, in one to its right.
-    /// `shared` bytes of `target` are known to be the node's low key's as well.
     #[inline]
     pub(crate) fn locate<'a>(
         &'a self,
         mut id: u32,
         mut node: &'a Node,
         target: KeyRef<'_>,
-        mut shared: usize,
+        mut shared: Shared,
     ) -> Place<'a> {
         let mut passed = 0;
         loop {
@@ -152,7 +166,8 @@ impl Memtable {
                 && next.prefix() <= prefix
                 && (next.prefix() < prefix || self.low_key(1, next.id()) < Some(target))
             {
-                (id, node, shared) = (next.id(), self.node(next.id()), 0);
+                shared = Shared::by_prefixes(node.skip, prefix, next.prefix());
+                (id, node) = (next.id(), self.node(next.id()));
                 passed += 1;
                 continue;
             }
@@ -184,10 +199,15 @@ impl Memtable {
         let order = view.order;
         let mut rank = node.count_below(order, prefix);
         if rank < order.len() && node.link(order, rank).prefix() == prefix {
-            let mut end = node.count_to(order, prefix);
+            let next_ties = rank + 1 < order.len() && node.link(order, rank + 1).prefix() == prefix;
+            let mut end = if next_ties { node.count_to(order, prefix) } else { rank + 1 };
             while rank < end {
                 let middle = rank.midpoint(end);
-                if self.low_key(node.level, node.link(order, middle).id()) < Some(target) {
+                let id = node.link(order, middle).id();
+                if node.level == 0 {
+                    self.prefetch_entry(id); // With its value, which a get looks at next.
+                }
+                if self.low_key(node.level, id) < Some(target) {
                     rank = middle + 1;
                 } else {
                     end = middle;
@@ -199,13 +219,11 @@ impl Memtable {
 
     /// The prefix of `user`, a key not less than the node's low key, for that node's links (NODE-4).
     #[inline]
-    fn prefix_in(&self, node: &Node, user: &[u8], shared: usize) -> u32 {
+    fn prefix_in(&self, node: &Node, user: &[u8], shared: Shared) -> u32 {
         let skip = node.skip as usize;
-        if skip == 0 || user.len() >= skip && (shared >= skip || self.shares_skipped(node, user)) {
-            prefix(user, skip)
-        } else {
-            Link::ABOVE
-        }
+        let shares_skipped = shared.bytes >= skip
+            || user.len() >= skip && !shared.exactly && self.shares_skipped(node, user);
+        if shares_skipped { prefix(user, skip) } else { Link::ABOVE }
     }
 
     #[cold]

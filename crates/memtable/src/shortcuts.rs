@@ -25,6 +25,7 @@ use stratalog_base::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering, 
 use crate::kept::Kept;
 use crate::memtable::Memtable;
 use crate::node::Link;
+use crate::search::Shared;
 
 /// The first array is made when its level has so many nodes.
 const FIRST_NODES: usize = if cfg!(loom) { 2 } else { 64 };
@@ -66,8 +67,7 @@ struct Shortcut {
 /// Where a search may begin.
 pub(crate) struct Found<'a> {
     pub(crate) id: u32,
-    /// How many of the node's low key's first bytes the key has for certain.
-    pub(crate) shared: usize,
+    pub(crate) shared: Shared,
     /// To be set by who has to pass [`CROWDED_NODES`].
     pub(crate) crowded: &'a AtomicBool,
 }
@@ -123,7 +123,8 @@ impl Shortcut {
             return None;
         }
         let alike = (self.words[at] ^ sought).leading_zeros() as usize / 8;
-        Some(Found { id: self.ids[at], shared: common + alike, crowded })
+        let shared = Shared { bytes: common + alike, exactly: true };
+        Some(Found { id: self.ids[at], shared, crowded })
     }
 
     fn heap_bytes(&self) -> usize {
@@ -248,8 +249,9 @@ mod tests {
     fn shared_bytes_are_counted_from_the_start_of_the_key() {
         let words = Box::new([word(b"ab\0\0"), word(b"abcdefgh")]);
         let shortcut = Shortcut::new(3, b"k", words, vec![7, 8]);
-        let find =
-            |key: &[u8], level| shortcut.find(key, level).map(|found| (found.id, found.shared));
+        let find = |key: &[u8], level| {
+            shortcut.find(key, level).map(|found| (found.id, found.shared.bytes))
+        };
         assert_eq!(find(b"kabcd", 0), Some((7, 3)));
         assert_eq!(find(b"kabcdefghi", 0), None, "ties with the second");
         assert_eq!(find(b"kabcdefgi", 3), Some((8, 8)));
