@@ -19,6 +19,7 @@ pub mod budget;
 pub mod codec;
 pub mod cursor;
 pub mod error;
+mod fences;
 pub mod fs;
 pub mod key;
 pub mod key_buf;

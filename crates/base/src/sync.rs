@@ -20,7 +20,8 @@ mod imp {
     pub use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
     pub use std::sync::Arc;
     pub use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        compiler_fence, fence,
     };
     pub use std::thread::{JoinHandle, yield_now};
 
@@ -259,6 +260,8 @@ mod imp {
 }
 
 pub use imp::*;
+
+pub use crate::fences::{heavy_fence, light_fence};
 
 pub use std::sync::OnceLock;
 pub use std::thread::{panicking, sleep};

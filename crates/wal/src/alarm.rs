@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use stratalog_base::sync::{AtomicU8, Condvar, Instant, Mutex, Ordering, fence};
+use stratalog_base::sync::{AtomicU8, Condvar, Instant, Mutex, Ordering, heavy_fence};
 
 /// How soon it is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Alarm {
         }
     }
 
-    /// The same, at the price of a load if it is raised already, for callers with a `fence(SeqCst)`
+    /// The same, at the price of a load if it is raised already, for callers with a `light_fence`
     /// between what the waiter is to see and this call.
     #[inline]
     pub fn raise_after_fence(&self, urgency: Urgency) {
@@ -108,7 +108,7 @@ impl Alarm {
             if plan.due.is_some_and(|due| due <= now) {
                 plan.due = None;
                 self.raised.swap(CALM, Ordering::AcqRel);
-                fence(Ordering::SeqCst);
+                heavy_fence();
                 return Wake::Raised;
             }
             if deadline.is_some_and(|deadline| deadline <= now) {

@@ -211,7 +211,8 @@ impl Core {
     }
 
     pub fn logged(&self) -> Position {
-        let published = self.ring().filter(|front| front.mapped).map(|it| it.ring.published());
+        // Advanced, for who has seen its frame whole only by a look has moved nothing.
+        let published = self.ring().filter(|front| front.mapped).map(|it| it.ring.advance());
         // What is published in a ring that is not mapped dies with the process.
         published.unwrap_or(0).max(self.written.reached())
     }

@@ -26,6 +26,9 @@
 //!   behind `published`, unless one before it is not published.
 //! - RING-6: once closed, nothing is reserved, and all that was reserved ends at or below what
 //!   [`Ring::close`] returned.
+//! - RING-7: what stands in `seen` stands between two frames, and all below it was published, or freed.
+//! - RING-8: a look from a place in `seen` is believed only if `freed` had not passed that place when it ended, and
+//!   only below what was `freed` when it began + capacity.
 //!
 //! # Why the orders suffice
 //! `reserved` carries nothing but itself: atomicity of the read-modify-writes alone makes reservations
@@ -52,12 +55,18 @@
 //! frame, and look at the last read-modify-write of the frame's owner. If it came before the step that
 //! moved `published` here, that step acquired the head, and the walk after it finds the frame. If it
 //! came after, or was that step itself, the owner's own walk started here and found its own frame. Both
-//! go on. No `SeqCst` is needed, since the read-modify-writes of one word have a total order. `freed`
+//! go on. Who only looks ([`Ring::is_whole`]) makes no such step; the next who advances finds what it saw, as
+//! far as it sees it, and who must see it has a fence for that (`after_publish` in `core`). No `SeqCst` is needed, since the read-modify-writes of one word have a total order. `freed`
 //! stops neither: the owner had acquired enough of it to reserve, and passes it on with the head.
+//!
+//! RING-8: a younger lap's word behind the start of a look exists only once `freed` has passed that start. Its
+//! writer acquired that, and releases it by a fence before it writes; the look acquires it with the word, which
+//! it takes for a head. So it finds `freed` beyond its start, and believes nothing. As in a sequence lock.
 
+use std::hint::spin_loop;
 use std::io::IoSlice;
 
-use stratalog_base::sync::{Arc, AtomicU64, Ordering, Padded};
+use stratalog_base::sync::{Arc, AtomicU64, Ordering, Padded, fence, thread_number};
 
 use crate::Position;
 use crate::queue::Refused;
@@ -71,6 +80,12 @@ pub use memory::RingMemory;
 const HEADER_BYTES: u64 = 12;
 /// In `reserved`: nothing is reserved any more.
 const CLOSED: u64 = 1 << 63;
+/// Frames at which [`Ring::is_whole`] looks.
+const FEW_FRAMES: usize = if cfg!(loom) { 2 } else { 64 };
+/// How often it looks for one that is reserved and not there yet.
+const LOOKS: u32 = if cfg!(loom) { 1 } else { 64 };
+/// Parts of what threads have seen. How they are spread matters to speed only.
+const SHARDS: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// Bytes of the frame with this head.
 #[inline]
@@ -93,6 +108,8 @@ pub struct Ring {
     published: Padded<AtomicU64>,
     /// All below is free again. Stored by the drain alone.
     freed: Padded<AtomicU64>,
+    /// How far the threads of each shard have seen all published (RING-7).
+    seen: [Padded<AtomicU64>; SHARDS],
 }
 
 impl Ring {
@@ -104,7 +121,8 @@ impl Ring {
         assert!(start.is_multiple_of(8) && start <= CLOSED / 2, "{start} is no place for a frame");
         let mark = || Padded(AtomicU64::new(start));
         let (reserved, published, freed) = (mark(), mark(), mark());
-        let ring = Arc::new(Ring { memory, reserved, published, freed });
+        let seen = std::array::from_fn(|_| mark());
+        let ring = Arc::new(Ring { memory, reserved, published, freed, seen });
         (ring.clone(), Drain { ring, start })
     }
 
@@ -172,6 +190,46 @@ impl Ring {
                 Ok(_) if to == from => return from,
                 Ok(_) => (from, moved) = (to, true),
                 Err(now) => (from, moved) = (now, false),
+            }
+        }
+    }
+
+    /// Whether all below `end` is published, by a look at the few frames behind those that this thread saw last
+    /// time, or by [`Ring::advance`] if they are many.
+    ///
+    /// That spares those who publish side by side from all writing to `published`. So who hears no and will wait must
+    /// advance first (RING-5).
+    #[inline]
+    pub fn is_whole(&self, end: Position) -> bool {
+        let seen = &self.seen[thread_number() % SHARDS];
+        let freed = self.freed.load(Ordering::Acquire);
+        let from = seen.load(Ordering::Acquire).max(freed);
+        let mut at = from;
+        for _ in 0..FEW_FRAMES {
+            if at >= end || at.wrapping_sub(freed) >= self.capacity() {
+                break;
+            }
+            match self.look_at(at) {
+                0 => return false,
+                head => at = at.wrapping_add(frame_bytes(head)), // RING-3
+            }
+        }
+        // RING-8: acquired with the heads.
+        if at < end || self.freed.load(Ordering::Relaxed) > from {
+            at = self.advance();
+        }
+        seen.store(at, Ordering::Release);
+        at >= end
+    }
+
+    /// The head at `position`, waited for as long as a writer needs that is not held up.
+    #[inline]
+    fn look_at(&self, position: Position) -> u64 {
+        let mut looks = 1..LOOKS;
+        loop {
+            match self.memory.head(position) {
+                0 if looks.next().is_some() => spin_loop(),
+                head => return head,
             }
         }
     }
@@ -279,6 +337,7 @@ impl Reservation<'_> {
         let fits = payload == payload_bytes(head) && bytes <= self.bytes;
         assert!(fits && head != 0 && !self.is_big(), "more than was reserved"); // RING-2
         let memory = &self.ring.memory;
+        fence(Ordering::Release); // RING-8: who sees a word sees what was freed for it.
         memory.copy(self.position + 8, checksum, parts);
         memory.store_head(self.position, head); // RING-3
         self.position += bytes;

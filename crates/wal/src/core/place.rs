@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
-use stratalog_base::sync::{self, AtomicUsize, Instant, MutexGuard, Ordering, fence};
+use stratalog_base::sync::{self, AtomicUsize, Instant, MutexGuard, Ordering, light_fence};
 use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront};
@@ -138,7 +138,7 @@ impl Core {
     fn after_publish(&self, front: &RingFront, end: Position) {
         // Between the frame's publication and the looks at who waits: pairs with `wait_published` and
         // with the reset in `Alarm::wait`. Either we see them, or they see the frame.
-        fence(Ordering::SeqCst);
+        light_fence();
         if self.watchers.load(Ordering::Relaxed) > 0 {
             self.published.raise(front.ring.advance());
         }

@@ -1,7 +1,7 @@
 //! Waiting for records to be written, logged, durable, and driving them there if nobody else does; and
 //! what lets the threads know.
 
-use stratalog_base::sync::{Instant, Ordering, fence};
+use stratalog_base::sync::{Instant, Ordering, heavy_fence};
 use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront, Writer};
@@ -55,7 +55,7 @@ impl Core {
             return Ok(self.written.reached() >= end);
         };
         self.check_poison()?; // LOG-3
-        Ok(self.published.reached() >= end || front.ring.advance() >= end)
+        Ok(self.published.reached() >= end || front.ring.is_whole(end))
     }
 
     /// Returns once all below `end` survives the death of the process, or `false` at the deadline.
@@ -66,6 +66,9 @@ impl Core {
         }
     }
 
+    /// Nobody sleeps over a frame that is there: of those who publish below `end`, who comes before the fence here
+    /// is seen by the advance here, and by any that follows it; who comes after it finds a watcher and advances.
+    /// The last of these advances in the order of `published` finds them all (RING-5), and raises it.
     #[cold]
     fn wait_published(
         &self,
@@ -74,7 +77,7 @@ impl Core {
         deadline: Option<Instant>,
     ) -> Result<bool> {
         self.watchers.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // Pairs with `after_publish`.
+        heavy_fence(); // Pairs with that in `after_publish`.
         self.published.raise(front.ring.advance());
         let outcome = self.published.follow(end, deadline);
         self.watchers.fetch_sub(1, Ordering::Relaxed);

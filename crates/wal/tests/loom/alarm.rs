@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
+use stratalog_base::sync::light_fence;
 use stratalog_wal::alarm::{Alarm, Urgency, Wake};
 
 /// Two threads do something and raise the alarm; the waiter leaves until it has seen both. Ends only if
@@ -37,7 +38,7 @@ fn no_raised_alarm_is_lost() {
 #[test]
 fn no_alarm_raised_after_a_fence_is_lost() {
     two_raise(|alarm, urgency| {
-        fence(Ordering::SeqCst);
+        light_fence();
         alarm.raise_after_fence(urgency);
     });
 }
@@ -52,7 +53,7 @@ fn what_comes_before_the_fence_of_a_raise_is_seen_by_the_waiter() {
             let (alarm, logged) = (alarm.clone(), logged.clone());
             thread::spawn(move || {
                 logged[which].store(1, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
+                light_fence();
                 alarm.raise_after_fence(Urgency::Soon);
             })
         });

@@ -192,6 +192,63 @@ fn a_full_ring_is_not_walked_twice() {
     });
 }
 
+/// RING-7: what a look finds whole is so, and an advance goes as far.
+#[test]
+fn what_is_seen_whole_is_published() {
+    loom::model(|| {
+        let (ring, _drain) = ring(4);
+        let put_and_look = || {
+            let ring = ring.clone();
+            move || {
+                let end = put(&ring);
+                if ring.is_whole(end) {
+                    assert!(ring.advance() >= end);
+                }
+            }
+        };
+        let other = thread::spawn(put_and_look());
+        put_and_look()();
+        other.join().unwrap();
+        assert!(ring.is_whole(2 * FRAME) && !ring.is_whole(3 * FRAME));
+    });
+}
+
+/// RING-8: a full ring's next head is that of its first frame.
+#[test]
+fn a_look_does_not_go_round_a_full_ring() {
+    loom::model(|| {
+        let (ring, _drain) = ring(2);
+        let looker = ring.clone();
+        let looker = thread::spawn(move || looker.is_whole(3 * FRAME));
+        put(&ring);
+        put(&ring);
+        assert!(ring.is_whole(2 * FRAME) && !ring.is_whole(3 * FRAME));
+        assert!(!looker.join().unwrap());
+    });
+}
+
+/// RING-8: a look that finds a younger lap's word where a frame was does not believe it.
+#[test]
+fn a_look_that_began_a_lap_ago_is_not_believed() {
+    loom::model(|| {
+        let (ring, mut drain) = ring(4);
+        publish(ring.try_reserve(FRAME).unwrap());
+        publish(ring.try_reserve(FRAME).unwrap());
+        // Nobody publishes what comes next.
+        let hole = ring.try_reserve(FRAME).unwrap();
+        let end = hole.end();
+        let looker = ring.clone();
+        let looker = thread::spawn(move || looker.is_whole(end));
+        assert_eq!(take(&mut drain, u64::MAX, 2), 2);
+        publish(ring.try_reserve(FRAME).unwrap());
+        // Of this one, a word that passes for the head of a long frame lies where the second was.
+        let mut long = ring.try_reserve(2 * FRAME).unwrap();
+        let forged = [[1; 4], (2 * FRAME as u32).to_le_bytes(), [1; 4], [1; 4], [1; 4]].concat();
+        long.publish(1 << 32 | forged.len() as u64, 1, &[IoSlice::new(&forged)]);
+        assert!(!looker.join().unwrap());
+    });
+}
+
 /// RING-2: two writers and the lap.
 #[test]
 fn two_writers_never_write_what_is_not_freed() {
