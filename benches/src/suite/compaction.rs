@@ -11,7 +11,6 @@
 //! [`plan_all`], done once by one thread, and synced; its inputs come from the page cache, and no block
 //! is cached. Of its outcome number, order, values and versions are checked.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -153,7 +152,7 @@ impl Merge {
     }
 
     fn merge(self, dir: &Path, version: &Version<Open>) -> Outcome<VersionEdit> {
-        let plan = plan_all(version, &HashSet::new()).ok_or("there is something to merge")?;
+        let plan = plan_all(version).ok_or("there is something to merge")?;
         let mut next_id = INPUTS;
         let mut create = |_| {
             next_id += 1;

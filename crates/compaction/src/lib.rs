@@ -34,7 +34,7 @@ pub use filter_bits::{Runs, filter_bits, runs_after};
 pub use job::{NewFile, Output, Written, run, write_tables};
 pub use level::{LevelCursor, Run};
 pub use merge::Merge;
-pub use planner::{Plan, Policy, plan, plan_all};
+pub use planner::{Plan, Policy, is_due, plan, plan_all};
 pub use retain::Retain;
 pub use separate::Separation;
 pub use values::ValueUse;

@@ -1,4 +1,5 @@
-//! [`plan`]: what to merge next. A pure function of the shape, the policy and what is busy.
+//! [`plan`]: what to merge next, and [`is_due`]: whether anything is. Pure functions of the shape and the
+//! policy.
 //!
 //! Leveled: level 0 takes flushed memtables and is merged into level 1 when it has too many tables;
 //! each further level may hold `multiplier` times the bytes of the one above it. A level's score is
@@ -6,15 +7,14 @@
 //! due, a table that refers to a value file which is mostly garbage is written anew where it stands, so
 //! that its live values leave that file.
 //!
+//! Nothing here knows of plans that are under way: who runs one makes the next when it is installed.
+//!
 //! # Invariants
 //! - PLAN-1: inputs of a level 0 plan are the oldest tables of level 0, without a gap, so that
 //!   VERSION-3 holds for those that stay.
 //! - PLAN-2: every table of the target level that overlaps an input is an input.
-//! - PLAN-3: no input is busy.
-//! - PLAN-4: a plan whose target is the level of its input has one input and is not of level 0: what it
+//! - PLAN-3: a plan whose target is the level of its input has one input and is not of level 0: what it
 //!   writes covers no key that its input does not.
-
-use std::collections::HashSet;
 
 use crate::{LEVELS, Shape, Version};
 
@@ -70,52 +70,38 @@ impl<T: Shape> Plan<T> {
     }
 }
 
-/// The most urgent plan whose inputs are not `busy`, if any level is due.
-pub fn plan<T: Shape + Clone>(
-    version: &Version<T>,
-    policy: &Policy,
-    busy: &HashSet<u64>,
-) -> Option<Plan<T>> {
-    let mut due: Vec<(f64, usize)> = (0..LEVELS - 1)
-        .map(|level| (score(version, policy, level), level))
-        .filter(|&(score, _)| score >= 1.0)
-        .collect();
-    due.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let relief = due.into_iter().find_map(|(_, level)| match level {
-        0 => plan_level0(version, busy),
-        _ => plan_level(version, level, busy),
-    });
-    relief.or_else(|| plan_garbage(version, busy))
+/// Whether [`plan`] has something to say, for less than it costs to say it.
+pub fn is_due<T: Shape + Clone>(version: &Version<T>, policy: &Policy) -> bool {
+    most_crowded(version, policy).is_some() || holds_garbage(version).is_some()
 }
 
-/// The plan that takes live values out of a value file that is mostly garbage, the worst file first.
-///
-/// Each such plan leaves fewer references to the file, and what it writes has no garbage, so there is an
-/// end of them. Tables of level 0 have to wait until they are merged: two tables in the place of one
-/// could break VERSION-1.
-fn plan_garbage<T: Shape + Clone>(version: &Version<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
-    let mut files: Vec<_> = version.values().iter().filter(|it| it.is_mostly_garbage()).collect();
-    files.sort_by_key(|it| std::cmp::Reverse(it.garbage_bytes()));
-    files.into_iter().find_map(|file| {
-        let refers = |table: &T| {
-            let refs = &table.summary().value_refs;
-            refs.binary_search_by_key(&file.summary.id, |it| it.file).is_ok()
-        };
-        let mut tables = version.tables().filter(|(level, table)| *level > 0 && refers(table));
-        tables.find_map(|(level, table)| {
-            // PLAN-4
-            not_busy(Plan { inputs: vec![(level, vec![table.clone()])], target: level }, busy)
-        })
-    })
+/// The most urgent plan, if anything is due.
+pub fn plan<T: Shape + Clone>(version: &Version<T>, policy: &Policy) -> Option<Plan<T>> {
+    match most_crowded(version, policy) {
+        // PLAN-1: all of them, so the oldest are among them.
+        Some(0) => Some(with_overlaps(version, 0, version.level(0).to_vec())),
+        Some(level) => Some(with_overlaps(version, level, vec![cheapest(version, level).clone()])),
+        None => holds_garbage(version).map(|(level, table)| {
+            Plan { inputs: vec![(level, vec![table.clone()])], target: level } // PLAN-3
+        }),
+    }
 }
 
 /// The plan that merges everything into the lowest level in use (at least level 1), so that nothing
-/// superseded stays; `None` if nothing is there or something is busy.
-pub fn plan_all<T: Shape + Clone>(version: &Version<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
+/// superseded stays; `None` if nothing is there.
+pub fn plan_all<T: Shape + Clone>(version: &Version<T>) -> Option<Plan<T>> {
     let used = |&level: &usize| !version.level(level).is_empty();
     let target = (0..LEVELS).rev().find(used)?.max(1);
     let inputs = (0..LEVELS).filter(used).map(|level| (level, version.level(level).to_vec()));
-    not_busy(Plan { inputs: inputs.collect(), target }, busy)
+    Some(Plan { inputs: inputs.collect(), target })
+}
+
+/// The level with the highest score, if that is at least 1; of equal ones the uppermost. It has tables: an
+/// empty one scores 0, or, where the limit is 0, no number.
+fn most_crowded<T: Shape + Clone>(version: &Version<T>, policy: &Policy) -> Option<usize> {
+    let scores = (0..LEVELS - 1).rev().map(|level| (score(version, policy, level), level));
+    let due = scores.filter(|&(score, _)| score >= 1.0);
+    due.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, level)| level)
 }
 
 fn score<T: Shape + Clone>(version: &Version<T>, policy: &Policy, level: usize) -> f64 {
@@ -125,50 +111,47 @@ fn score<T: Shape + Clone>(version: &Version<T>, policy: &Policy, level: usize) 
     }
 }
 
-fn plan_level0<T: Shape + Clone>(version: &Version<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
-    // PLAN-1: all of them, so the oldest are among them.
-    with_overlaps(version, 0, version.level(0).to_vec(), busy)
-}
-
-/// The table of `level` that costs least to move down: the fewest bytes rewritten below for each
-/// byte moved.
-fn plan_level<T: Shape + Clone>(
-    version: &Version<T>,
-    level: usize,
-    busy: &HashSet<u64>,
-) -> Option<Plan<T>> {
+/// The table of `level`, which has one, that costs least to move down: the fewest bytes rewritten below
+/// for each byte moved.
+fn cheapest<T: Shape + Clone>(version: &Version<T>, level: usize) -> &T {
     let cost = |table: &T| {
         let summary = table.summary();
         let below = version.overlapping(level + 1, &summary.smallest.user, &summary.largest.user);
         let bytes: u64 = below.iter().map(|table| table.summary().bytes).sum();
         bytes as f64 / summary.bytes.max(1) as f64
     };
-    let mut tables: Vec<(f64, &T)> = version.level(level).iter().map(|t| (cost(t), t)).collect();
-    tables.sort_by(|a, b| a.0.total_cmp(&b.0));
-    tables
-        .into_iter()
-        .find_map(|(_, table)| with_overlaps(version, level, vec![table.clone()], busy))
+    let costs = version.level(level).iter().map(|table| (cost(table), table));
+    let cheapest = costs.min_by(|a, b| a.0.total_cmp(&b.0));
+    cheapest.expect("a level that is due has tables").1
 }
 
-/// The plan to merge `upper` of `level` into the level below (PLAN-2).
-fn with_overlaps<T: Shape + Clone>(
-    version: &Version<T>,
-    level: usize,
-    upper: Vec<T>,
-    busy: &HashSet<u64>,
-) -> Option<Plan<T>> {
+/// A table, and its level, that refers to a value file which is mostly garbage; the worst file first.
+///
+/// Each such plan leaves fewer references to the file, and what it writes has no garbage, so there is an
+/// end of them. Tables of level 0 have to wait until they are merged: two tables in the place of one
+/// could break VERSION-1.
+fn holds_garbage<T: Shape + Clone>(version: &Version<T>) -> Option<(usize, &T)> {
+    let mut files: Vec<_> = version.values().iter().filter(|it| it.is_mostly_garbage()).collect();
+    files.sort_by_key(|it| std::cmp::Reverse(it.garbage_bytes()));
+    files.into_iter().find_map(|file| {
+        let refers = |table: &T| {
+            let refs = &table.summary().value_refs;
+            refs.binary_search_by_key(&file.summary.id, |it| it.file).is_ok()
+        };
+        version.tables().find(|(level, table)| *level > 0 && refers(table))
+    })
+}
+
+/// The plan to merge `upper` of `level`, which are not none, into the level below (PLAN-2).
+fn with_overlaps<T: Shape + Clone>(version: &Version<T>, level: usize, upper: Vec<T>) -> Plan<T> {
     let target = level + 1;
-    let smallest = upper.iter().map(|table| &table.summary().smallest.user).min()?;
-    let largest = upper.iter().map(|table| &table.summary().largest.user).max()?;
+    let smallest = upper.iter().map(|table| &table.summary().smallest.user).min();
+    let largest = upper.iter().map(|table| &table.summary().largest.user).max();
+    let (smallest, largest) = smallest.zip(largest).expect("there is a table to merge");
     let lower = version.overlapping(target, smallest, largest).to_vec();
     let mut inputs = vec![(level, upper)];
     if !lower.is_empty() {
         inputs.push((target, lower));
     }
-    not_busy(Plan { inputs, target }, busy)
-}
-
-fn not_busy<T: Shape>(plan: Plan<T>, busy: &HashSet<u64>) -> Option<Plan<T>> {
-    let free = plan.ids().all(|id| !busy.contains(&id)); // PLAN-3
-    free.then_some(plan)
+    Plan { inputs, target }
 }

@@ -1,13 +1,12 @@
 //! The jobs: flush a memtable, merge tables (and collect the garbage of value files on the way), and
 //! waiting for either.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use stratalog_base::Result;
 use stratalog_base::sync::Ordering;
 use stratalog_compaction::{
-    NewFile, Numbers, Output, Plan, Retain, Separation, Shape, ValueUse, VersionEdit, plan,
+    NewFile, Numbers, Output, Plan, Retain, Separation, Shape, ValueUse, VersionEdit, is_due, plan,
     plan_all, run, runs_after, write_tables,
 };
 use stratalog_sstable::TableOptions;
@@ -23,7 +22,7 @@ impl Store {
     pub fn is_due(&self, task: Task) -> bool {
         match task {
             Task::Flush => !self.view.pin().sealed.is_empty(),
-            Task::Compact => self.plan().is_some(),
+            Task::Compact => is_due(&self.view.pin().tree, &self.policy),
         }
     }
 
@@ -34,7 +33,7 @@ impl Store {
     pub fn run(&self, task: Task) -> Result<()> {
         match task {
             Task::Flush => self.flush_oldest(),
-            Task::Compact => self.plan().map_or(Ok(()), |plan| self.compact(&plan)),
+            Task::Compact => self.compact(),
         }?;
         self.tidy();
         Ok(())
@@ -71,7 +70,7 @@ impl Store {
     pub fn compact_all(&self) -> Result<()> {
         self.flush()?;
         self.work.run_alone(Task::Compact, || {
-            let plan = plan_all(&self.view.pin().tree, &HashSet::new());
+            let plan = plan_all(&self.view.pin().tree);
             // Not a move: what nobody needs has to go.
             plan.map_or(Ok(()), |plan| self.merge(&plan, |_| true))?;
             self.tidy();
@@ -104,10 +103,6 @@ impl Store {
         }
     }
 
-    fn plan(&self) -> Option<Plan<Arc<TableFile>>> {
-        plan(&self.view.pin().tree, &self.policy, &HashSet::new())
-    }
-
     fn flush_oldest(&self) -> Result<()> {
         let Some(sealed) = self.view.pin().sealed.last().cloned() else { return Ok(()) };
         let runs = runs_after(&self.view.pin().tree.version, sealed.memtable.len() as u64, None);
@@ -134,9 +129,10 @@ impl Store {
         Ok(())
     }
 
-    fn compact(&self, plan: &Plan<Arc<TableFile>>) -> Result<()> {
+    fn compact(&self) -> Result<()> {
+        let Some(plan) = plan(&self.view.pin().tree, &self.policy) else { return Ok(()) };
         let Some((level, table)) = plan.trivial_move() else {
-            return self.merge(plan, ValueUse::is_mostly_garbage);
+            return self.merge(&plan, ValueUse::is_mostly_garbage);
         };
         let edit = VersionEdit {
             removed: vec![(level, table.summary().id)],
@@ -155,7 +151,7 @@ impl Store {
         plan: &Plan<Arc<TableFile>>,
         collect: impl Fn(&ValueUse) -> bool,
     ) -> Result<()> {
-        // The plan's tables are in it: whoever makes plans and runs them is alone (WORK-2).
+        // The plan's tables are in it: whoever makes plans and runs them is alone (WORK-3).
         let tree = self.view.pin().tree.clone();
         let collect = |id| tree.value_file(id).is_some_and(&collect);
         let runs = runs_after(&tree.version, 0, Some(plan));

@@ -1,13 +1,15 @@
 //! [`Work`]: who flushes and who compacts, who waits for it, and what went wrong.
 //!
-//! There are two kinds of work, and at most one job of each kind runs at a time: on the store's own
-//! threads, or in the call of whoever needs the outcome. Everybody waits on one condition variable,
+//! There are two kinds of work. Jobs run on the store's own threads, or in the call of whoever needs the
+//! outcome. Everybody waits on one condition variable,
 //! which is notified after every change of what is due; nobody polls.
 //!
 //! # Invariants
 //! - WORK-1: a job's failure is told to at least one caller that depends on the job. Until then the
 //!   job is not tried again; after that it is.
 //! - WORK-2: whoever takes a slot gives it back, also on a panic.
+//! - WORK-3: at most one job of each kind runs at a time. So a compaction finds the tables of its plan
+//!   in every tree until it is done, and flushes install in order.
 
 use std::sync::Arc;
 
@@ -191,4 +193,22 @@ pub(crate) fn start(store: &Arc<Store>) -> Result<Vec<JoinHandle<()>>> {
             .push(spawn(name, body).map_err(|e| Error::io("start a thread for", &store.dir, e))?);
     }
     Ok(threads)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_job_that_panicked() {
+        let work = Work::default();
+        let job = || -> Result<()> { panic!("on purpose") };
+        let alone = catch_unwind(AssertUnwindSafe(|| work.run_alone(Task::Compact, job)));
+        assert!(alone.is_err());
+        assert!(!work.state.lock().is_running(Task::Compact), "WORK-2");
+        let idle = work.wait(|_| Ok(None::<()>));
+        assert!(matches!(idle, Err(Error::Closed)));
+    }
 }

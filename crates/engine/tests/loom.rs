@@ -198,3 +198,28 @@ fn no_job_runs_once_closing_has_waited() {
         caller.join().unwrap();
     });
 }
+
+#[test]
+fn two_who_have_the_same_work_to_do_do_it_one_after_the_other() {
+    loom::model(|| {
+        let work = Arc::new(Work::default());
+        let (left, running) = (Arc::new(AtomicUsize::new(2)), Arc::new(AtomicUsize::new(0)));
+        let worker = || {
+            let (work, left, running) = (work.clone(), left.clone(), running.clone());
+            move || {
+                let job = || {
+                    assert_eq!(running.fetch_add(1, Ordering::AcqRel), 0, "WORK-3");
+                    left.fetch_sub(1, Ordering::AcqRel);
+                    thread::yield_now();
+                    running.fetch_sub(1, Ordering::AcqRel);
+                    Ok(())
+                };
+                work.run_due(Task::Compact, || left.load(Ordering::Acquire) > 0, job).unwrap();
+            }
+        };
+        let other = thread::spawn(worker());
+        worker()();
+        other.join().unwrap();
+        assert_eq!(left.load(Ordering::Acquire), 0);
+    });
+}

@@ -10,7 +10,6 @@
 //! | `plan, level 1 due`, `plan, level 2 due` | the same with one level too large: one table is chosen |
 //! | `apply` | the edit that a merge from level 2 leaves, applied |
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use stratalog_base::{InternalKey, KeyRef, Kind};
@@ -51,17 +50,16 @@ pub fn run(cell: &mut Cell) -> Outcome<()> {
     ];
     for (name, due) in steps {
         let tree = tree(tables, due)?;
-        let busy = HashSet::new();
         let step = cell.measure(name).until_steady().run(|_| {
             |_| {
-                let found = plan(&tree, &policy, &busy);
+                let found = plan(&tree, &policy);
                 if is_right(found.as_ref(), due) { Ok(1) } else { Err(wrong(name)) }
             }
         })?;
         cell.steps.push(step);
     }
     let tree = tree(tables, Some(2))?;
-    let merging = plan(&tree, &policy, &HashSet::new()).ok_or("level 2 is due")?;
+    let merging = plan(&tree, &policy).ok_or("level 2 is due")?;
     let edit = outcome(&merging, tables);
     let step = cell.measure("apply").until_steady().run(|_| {
         |_| {
