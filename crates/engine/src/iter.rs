@@ -5,7 +5,8 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 use stratalog_base::{Error, Result, SeqNo, Slice};
 
 use crate::Keys;
-use crate::scan::{Backward, Forward, KeyBound, Scope, is_above, is_below};
+use crate::bounds::{KeyBound, is_above, is_below, prefix_end};
+use crate::scan::{Backward, Forward, Scope};
 use crate::store::Store;
 
 /// The entries of a range as of the moment when the iterator was made.
@@ -49,18 +50,6 @@ impl Start {
             Start::Bound => bound,
             Start::Key(key) => Bound::Included(key),
         }
-    }
-}
-
-/// The upper bound of the keys that begin with `prefix`.
-fn prefix_end(prefix: &[u8]) -> KeyBound {
-    match prefix.iter().rposition(|&byte| byte < u8::MAX) {
-        Some(last) => {
-            let mut end = prefix[..=last].to_vec();
-            end[last] += 1;
-            Bound::Excluded(end.into())
-        }
-        None => Bound::Unbounded,
     }
 }
 

@@ -12,9 +12,10 @@ use stratalog_compaction::{
 use stratalog_sstable::TableOptions;
 use stratalog_wal::Wal;
 
+use crate::open_file::OpenTable;
 use crate::store::Store;
-use crate::table_file::{NewFiles, TableFile};
-use crate::values::Tree;
+use crate::trash::NewFiles;
+use crate::tree::Tree;
 use crate::work::{State, TASKS, Task};
 
 impl Store {
@@ -148,7 +149,7 @@ impl Store {
     /// are written anew.
     fn merge(
         &self,
-        plan: &Plan<Arc<TableFile>>,
+        plan: &Plan<Arc<OpenTable>>,
         collect: impl Fn(&ValueUse) -> bool,
     ) -> Result<()> {
         // The plan's tables are in it: whoever makes plans and runs them is alone (WORK-3).

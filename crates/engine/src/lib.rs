@@ -33,6 +33,8 @@
 #![doc(test(attr(allow(clippy::unwrap_used))))]
 
 mod batch;
+mod bounds;
+mod check;
 mod db;
 mod file_name;
 mod iter;
@@ -40,6 +42,7 @@ mod jobs;
 mod keys;
 mod lanes;
 mod manifest;
+mod open_file;
 mod options;
 mod pinned;
 mod read;
@@ -50,7 +53,8 @@ mod snapshot;
 mod sources;
 mod stats;
 mod store;
-mod table_file;
+mod trash;
+mod tree;
 mod values;
 mod view;
 mod visible;
@@ -58,12 +62,13 @@ mod work;
 mod write;
 
 pub use batch::Batch;
+pub use check::CheckReport;
 pub use db::{Commit, Db};
 pub use iter::Iter;
 pub use keys::Keys;
 pub use options::{Options, WriteOptions};
 pub use snapshot::Snapshot;
-pub use stats::{CheckReport, DroppedRange, LevelStats, RecoveryReport, Stats};
+pub use stats::{DroppedRange, LevelStats, RecoveryReport, Stats};
 
 pub use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 pub use stratalog_base::{Error, Result, SeqNo, Slice};

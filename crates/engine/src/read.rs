@@ -2,7 +2,6 @@
 //! is separated, its value is read from where it lies.
 
 use stratalog_base::{Kind, Result, SeqNo, Slice, Trailer};
-use stratalog_compaction::Readable;
 use stratalog_sstable::key_hash;
 
 use crate::store::Store;
@@ -40,7 +39,7 @@ fn find(view: &View, user: &[u8], seq: SeqNo) -> Result<Option<(Trailer, Slice)>
     }
     let hash = key_hash(user);
     for table in view.tree.candidates(user) {
-        if let Some(found) = table.table().get(user, hash, seq)? {
+        if let Some(found) = table.file.get(user, hash, seq)? {
             return Ok(Some(found));
         }
     }

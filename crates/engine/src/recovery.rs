@@ -32,13 +32,14 @@ use stratalog_wal::{Backend, Log, LogOptions, Recovered, Wal};
 use crate::file_name::{self, DataFile, LOCK, MANIFEST, MANIFEST_TMP};
 use crate::lanes::Lanes;
 use crate::manifest::{self, Manifest};
+use crate::open_file::Opener;
 use crate::options::Options;
 use crate::pinned::Pinned;
 use crate::replay::{Replayed, replay};
 use crate::stats::{DroppedRange, RecoveryReport};
-use crate::store::{Counters, Store, apply};
-use crate::table_file::{Trash, remove_all};
-use crate::values::Tree;
+use crate::store::{Counters, Store};
+use crate::trash::{Trash, remove_all};
+use crate::tree::Tree;
 use crate::view::View;
 use crate::visible::Visible;
 
@@ -51,15 +52,16 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let cache = options.cache();
     let handles = Handles::new(fs.clone(), options.max_open_tables, options.read_tables_by);
     let trash = Arc::new(Trash::default());
-    let whole = VersionEdit::snapshot(&known.tables);
-    let tree = apply(&handles, dir, &cache, &trash, &Tree::default(), &whole)?;
+    let opener =
+        Opener { handles, dir: dir.to_owned(), cache: cache.clone(), trash: trash.clone() };
+    let tree = Tree::default().apply(&VersionEdit::snapshot(&known.tables), &opener)?;
 
     let next_id = names.iter().filter_map(|name| DataFile::named(name)).map(|it| it.id() + 1);
     let next_id = next_id.chain(known.numbers.next_id).max().unwrap_or(1);
     let budget = cache.budget();
     let replayed = replay(&options, dir, budget, &known, next_id)?;
     let Replayed { recovered, edit, next_id, new } = replayed;
-    let tree = apply(&handles, dir, &cache, &trash, &tree, &edit)?;
+    let tree = tree.apply(&edit, &opener)?;
 
     let newest = tree.tables().map(|(_, table)| table.summary().max_seq + 1).max().unwrap_or(0);
     let start = recovered.end.max(newest).max(known.numbers.flushed.unwrap_or(0));
@@ -106,7 +108,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         visible: Visible::new(log.watermarks().reserved),
         log,
         snapshots: crate::snapshot::Snapshots::default(),
-        handles,
+        opener,
         cache,
         trash,
         next_id: AtomicU64::new(next_id),

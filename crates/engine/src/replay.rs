@@ -15,7 +15,7 @@ use stratalog_wal::{FIRST_POSITION, Recovered, RecoveryMode, recover};
 use crate::batch::entries;
 use crate::options::Options;
 use crate::recovery::Known;
-use crate::table_file::NewFiles;
+use crate::trash::NewFiles;
 
 /// What a replay found and wrote.
 pub(crate) struct Replayed {

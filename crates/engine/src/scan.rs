@@ -7,15 +7,14 @@
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use stratalog_base::{Cursor, KeyBuf, KeyRef, Kind, Result, SeqNo, Slice, Trailer};
+use stratalog_base::{Cursor, KeyBuf, KeyRef, Kind, Result, SeqNo, Slice};
 use stratalog_compaction::Merge;
 use stratalog_sstable::{Bounds, ValuesAhead};
 
+use crate::bounds::{KeyBound, lower_key, upper_key};
 use crate::sources::{Source, merge};
 use crate::values::Values;
 use crate::view::View;
-
-pub(crate) type KeyBound = Bound<Box<[u8]>>;
 
 /// What an iterator walks over.
 #[derive(Debug)]
@@ -38,47 +37,6 @@ impl Scope {
     #[inline]
     pub fn upper(&self) -> Bound<&[u8]> {
         self.upper.as_ref().map(|key| &**key)
-    }
-}
-
-/// Whether `user` lies before every key within the lower bound.
-pub(crate) fn is_below(user: &[u8], lower: Bound<&[u8]>) -> bool {
-    match lower {
-        Bound::Included(lower) => user < lower,
-        Bound::Excluded(lower) => user <= lower,
-        Bound::Unbounded => false,
-    }
-}
-
-/// Whether `user` lies behind every key within the upper bound.
-pub(crate) fn is_above(user: &[u8], upper: Bound<&[u8]>) -> bool {
-    match upper {
-        Bound::Included(upper) => user > upper,
-        Bound::Excluded(upper) => user >= upper,
-        Bound::Unbounded => false,
-    }
-}
-
-/// The search key behind all versions of `user`.
-fn behind(user: &[u8]) -> KeyRef<'_> {
-    KeyRef { user, trailer: Trailer::OLDEST }
-}
-
-/// The search key before all entries within the lower bound.
-fn lower_key(lower: Bound<&[u8]>) -> Option<KeyRef<'_>> {
-    match lower {
-        Bound::Included(user) => Some(KeyRef::before(user)),
-        Bound::Excluded(user) => Some(behind(user)),
-        Bound::Unbounded => None,
-    }
-}
-
-/// The search key behind all entries within the upper bound.
-fn upper_key(upper: Bound<&[u8]>) -> Option<KeyRef<'_>> {
-    match upper {
-        Bound::Included(user) => Some(behind(user)),
-        Bound::Excluded(user) => Some(KeyRef::before(user)),
-        Bound::Unbounded => None,
     }
 }
 

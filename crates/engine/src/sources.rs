@@ -1,6 +1,6 @@
 //! The sorted parts of a view that an iterator walks, as one merge.
 
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
 use stratalog_base::{Cursor, KeyRef, Result, Slice};
@@ -8,9 +8,10 @@ use stratalog_compaction::{LEVELS, LevelCursor, Merge, Readable, Run, Shape};
 use stratalog_memtable::MemtableCursor;
 use stratalog_sstable::{Bounds, ReadUse, Reads, Table};
 
-use crate::scan::{Scope, is_above, is_below};
-use crate::table_file::TableFile;
-use crate::values::Tree;
+use crate::bounds::{common_prefix, is_above, is_below};
+use crate::open_file::OpenTable;
+use crate::scan::Scope;
+use crate::tree::Tree;
 
 /// One sorted part of a view.
 #[derive(Debug)]
@@ -112,8 +113,8 @@ pub(crate) fn merge(scope: &Scope, bounds: Bounds) -> Merge<Source> {
     let bounded = bounds.lower.is_some() || bounds.upper.is_some();
     let bounds = bounded.then(|| Arc::new(bounds));
     let reads = Reads { purpose: ReadUse::Lookup, bounds, keys_only: scope.keys_only };
-    let is_before = |table: &Arc<TableFile>| is_below(&table.summary().largest.user, lower);
-    let is_behind = |table: &Arc<TableFile>| is_above(&table.summary().smallest.user, upper);
+    let is_before = |table: &Arc<OpenTable>| is_below(&table.summary().largest.user, lower);
+    let is_behind = |table: &Arc<OpenTable>| is_above(&table.summary().smallest.user, upper);
 
     let mut sources = Vec::with_capacity(view.sources_count());
     let memtables = view.memtables().filter(|memtable| !memtable.is_empty());
@@ -124,7 +125,7 @@ pub(crate) fn merge(scope: &Scope, bounds: Bounds) -> Merge<Source> {
             sources.push(Source::Tables(LevelCursor::new(stretch, reads.clone())));
         }
     };
-    let may_have = |table: &Arc<TableFile>| {
+    let may_have = |table: &Arc<OpenTable>| {
         let table = table.table();
         // Range tombstones count although no key is there. A filter that cannot be read excludes
         // nothing; the cursor tells why.
@@ -150,51 +151,4 @@ pub(crate) fn merge(scope: &Scope, bounds: Bounds) -> Merge<Source> {
         add(level, first..end);
     }
     Merge::new(sources)
-}
-
-/// The first `len` bytes of all keys between the bounds, if they have so many in common.
-fn common_prefix<'a>(lower: Bound<&'a [u8]>, upper: Bound<&[u8]>, len: usize) -> Option<&'a [u8]> {
-    let (Bound::Included(first) | Bound::Excluded(first)) = lower else { return None };
-    let prefix = first.get(..len).filter(|prefix| !prefix.is_empty())?;
-    // The least key behind all that begin with the prefix: its last byte that can be is one greater.
-    let is_next = |key: &[u8]| {
-        let last = prefix.iter().rposition(|&byte| byte < u8::MAX);
-        last.is_some_and(|last| {
-            key.len() == last + 1 && key[..last] == prefix[..last] && key[last] == prefix[last] + 1
-        })
-    };
-    let common = match upper {
-        Bound::Included(end) => end.starts_with(prefix),
-        Bound::Excluded(end) => end.starts_with(prefix) || is_next(end),
-        Bound::Unbounded => false,
-    };
-    common.then_some(prefix)
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_have_a_prefix_in_common_only_if_all_keys_between_have_it() {
-        use Bound::{Excluded, Included, Unbounded};
-        let common = |lower: Bound<&'static str>, upper: Bound<&str>, len| {
-            let bytes = |bound: Bound<&'static str>| bound.map(str::as_bytes);
-            common_prefix(bytes(lower), upper.map(str::as_bytes), len)
-        };
-        for upper in [Excluded("abd"), Excluded("abc1"), Included("abc")] {
-            assert_eq!(common(Included("abc"), upper, 3), Some(&b"abc"[..]), "{upper:?}");
-            assert_eq!(common(Excluded("abc0"), upper, 3), Some(&b"abc"[..]), "{upper:?}");
-            assert_eq!(common(Included("abc"), upper, 4), None);
-        }
-        for upper in [Included("abd"), Excluded("abd0"), Excluded("abe"), Excluded("ac"), Unbounded]
-        {
-            assert_eq!(common(Included("abc"), upper, 3), None, "{upper:?}");
-        }
-        assert_eq!(common(Unbounded, Excluded("abd"), 3), None);
-        assert_eq!(common(Included("abc"), Excluded("abd"), 0), None);
-        let ends_in_ff = |upper| common_prefix(Included(b"a\xff"), upper, 2);
-        assert_eq!(ends_in_ff(Excluded(b"b")), Some(&b"a\xff"[..]));
-        assert_eq!(ends_in_ff(Excluded(b"c")), None);
-    }
 }

@@ -3,6 +3,11 @@
 use std::path::PathBuf;
 
 use stratalog_base::SeqNo;
+use stratalog_base::sync::{AtomicU64, Ordering};
+use stratalog_compaction::{LEVELS, Shape, ValueUse};
+use stratalog_wal::Wal;
+
+use crate::store::Store;
 
 /// A level of the tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,19 +73,6 @@ pub struct Stats {
     pub stalls: u64,
 }
 
-/// What [`crate::Db::check`] found: nothing but good entries, or it would have returned the error.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckReport {
-    /// Tables read.
-    pub tables: usize,
-    /// Value files read.
-    pub value_files: usize,
-    /// Bytes read.
-    pub bytes: u64,
-    /// Entries found, superseded versions and tombstones included.
-    pub entries: u64,
-}
-
 /// What opening had to do; see [`crate::Db::recovery`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
@@ -111,4 +103,51 @@ pub struct DroppedRange {
     pub bytes: u64,
     /// Why it was left out.
     pub why: String,
+}
+
+impl Store {
+    /// What the store says of itself.
+    pub fn stats(&self) -> Stats {
+        let view = self.view.pin();
+        let mut levels = vec![LevelStats::default(); LEVELS];
+        for (level, table) in view.tree.tables() {
+            let (stats, summary) = (&mut levels[level], table.summary());
+            stats.tables += 1;
+            stats.bytes += summary.bytes;
+            stats.entries += summary.entries;
+            stats.tombstones += summary.tombstones;
+        }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sum = |bytes: fn(&ValueUse) -> u64| view.tree.version.values().iter().map(bytes).sum();
+        let marks = self.log.watermarks();
+        let flushed = count(&self.flushed);
+        let budget = self.budget();
+        let (cache_bytes, pinned_bytes) = (self.cache.used_bytes(), self.cache.pinned_bytes());
+        let (index_bytes, memory_used_bytes) = (self.cache.tables_bytes(), budget.used_bytes());
+        Stats {
+            levels,
+            memory_bytes: budget.limit_bytes(),
+            memory_used_bytes,
+            memory_peak_bytes: budget.peak_bytes(),
+            memtable_bytes: memory_used_bytes
+                .saturating_sub(cache_bytes + pinned_bytes + index_bytes),
+            memtable_entries: view.memtables().map(|memtable| memtable.len() as u64).sum(),
+            sealed_memtables: view.sealed.len(),
+            cache_bytes,
+            pinned_bytes,
+            index_bytes,
+            log_bytes: marks.logged.saturating_sub(flushed),
+            visible: self.newest_visible(),
+            durable: marks.durable,
+            snapshots: self.snapshots.count(),
+            flushes: count(&self.counters.flushes),
+            compactions: count(&self.counters.compactions),
+            table_bytes_written: count(&self.counters.table_bytes_written),
+            value_files: view.tree.version.values().len(),
+            value_bytes: sum(|it| it.summary.bytes),
+            value_garbage_bytes: sum(ValueUse::garbage_bytes),
+            value_bytes_written: count(&self.counters.value_bytes_written),
+            stalls: count(&self.counters.stalls),
+        }
+    }
 }

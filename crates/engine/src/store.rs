@@ -21,27 +21,27 @@
 //! - STORE-3: log segments go only when the manifest says, durably, that all their writes are in
 //!   tables; tables and value files only when no durable manifest and no view names them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use stratalog_base::budget::Budget;
 use stratalog_base::fs::{Fs, Lock};
 use stratalog_base::sync::{AtomicBool, AtomicU64, JoinHandle, Mutex, Ordering, RwLock};
-use stratalog_base::{Cursor, Error, Kind, Result, SeqNo};
-use stratalog_compaction::{LEVELS, Numbers, Policy, Readable, Shape, ValueUse, VersionEdit};
+use stratalog_base::{Error, Result, SeqNo};
+use stratalog_compaction::{Numbers, Policy, Shape, VersionEdit};
 use stratalog_memtable::Memtable;
-use stratalog_sstable::{BlockCache, Handles, ReadUse, Table, TableSummary, ValueHandle};
+use stratalog_sstable::BlockCache;
 use stratalog_wal::{Log, Wal};
 
-use crate::file_name::{self, DataFile};
+use crate::file_name::DataFile;
 use crate::lanes::Lanes;
-use crate::manifest::{self, Manifest};
+use crate::manifest::Manifest;
+use crate::open_file::Opener;
 use crate::options::Options;
 use crate::pinned::Pinned;
 use crate::snapshot::Snapshots;
-use crate::stats::{CheckReport, LevelStats, RecoveryReport, Stats};
-use crate::table_file::{TableFile, Trash};
-use crate::values::Tree;
+use crate::stats::RecoveryReport;
+use crate::trash::Trash;
 use crate::view::{Sealed, View};
 use crate::visible::Visible;
 use crate::work::Work;
@@ -69,7 +69,7 @@ pub(crate) struct Store {
     pub lanes: Lanes,
     pub visible: Visible,
     pub snapshots: Snapshots,
-    pub handles: Arc<Handles>,
+    pub opener: Opener,
     pub cache: Arc<BlockCache>,
     pub trash: Arc<Trash>,
     pub next_id: AtomicU64,
@@ -132,8 +132,7 @@ impl Store {
 
         // SEPARATE-1: the job has synced the files; now their names are, before the manifest has them.
         let synced = self.fs.sync_dir(&self.dir);
-        let next = synced
-            .and_then(|()| apply(&self.handles, &self.dir, &self.cache, &self.trash, &tree, &edit));
+        let next = synced.and_then(|()| tree.apply(&edit, &self.opener));
         // Nothing names the new files yet.
         let next = next.inspect_err(|_| self.trash.add(files.clone()))?;
         let written = if manifest.must_be_replaced() {
@@ -203,106 +202,9 @@ impl Store {
         outcome
     }
 
-    /// What the store says of itself.
-    pub fn stats(&self) -> Stats {
-        let view = self.view.pin();
-        let mut levels = vec![LevelStats::default(); LEVELS];
-        for (level, table) in view.tree.tables() {
-            let (stats, summary) = (&mut levels[level], table.summary());
-            stats.tables += 1;
-            stats.bytes += summary.bytes;
-            stats.entries += summary.entries;
-            stats.tombstones += summary.tombstones;
-        }
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let sum = |bytes: fn(&ValueUse) -> u64| view.tree.version.values().iter().map(bytes).sum();
-        let marks = self.log.watermarks();
-        let flushed = count(&self.flushed);
-        let budget = self.budget();
-        let (cache_bytes, pinned_bytes) = (self.cache.used_bytes(), self.cache.pinned_bytes());
-        let (index_bytes, memory_used_bytes) = (self.cache.tables_bytes(), budget.used_bytes());
-        Stats {
-            levels,
-            memory_bytes: budget.limit_bytes(),
-            memory_used_bytes,
-            memory_peak_bytes: budget.peak_bytes(),
-            memtable_bytes: memory_used_bytes
-                .saturating_sub(cache_bytes + pinned_bytes + index_bytes),
-            memtable_entries: view.memtables().map(|memtable| memtable.len() as u64).sum(),
-            sealed_memtables: view.sealed.len(),
-            cache_bytes,
-            pinned_bytes,
-            index_bytes,
-            log_bytes: marks.logged.saturating_sub(flushed),
-            visible: self.newest_visible(),
-            durable: marks.durable,
-            snapshots: self.snapshots.count(),
-            flushes: count(&self.counters.flushes),
-            compactions: count(&self.counters.compactions),
-            table_bytes_written: count(&self.counters.table_bytes_written),
-            value_files: view.tree.version.values().len(),
-            value_bytes: sum(|it| it.summary.bytes),
-            value_garbage_bytes: sum(ValueUse::garbage_bytes),
-            value_bytes_written: count(&self.counters.value_bytes_written),
-            stalls: count(&self.counters.stalls),
-        }
-    }
-
-    /// Reads every table, value file and the manifest whole; see [`crate::Db::check`].
-    pub fn check(&self) -> Result<CheckReport> {
-        self.check_open()?;
-        manifest::read(&*self.fs, &self.dir)?;
-        let tree = self.view.pin().tree.clone();
-        let mut report = CheckReport::default();
-        for (_, table) in tree.tables() {
-            report.tables += 1;
-            report.bytes += table.summary().bytes;
-            report.entries += table.table().verify()?;
-            check_values(&tree, table.table())?;
-        }
-        for file in tree.values.files() {
-            report.value_files += 1;
-            report.bytes += file.verify(|_, _| Ok(()))?.bytes;
-        }
-        Ok(report)
-    }
-
     /// Frees what reads no longer hold: replaced views, and the files that left the tree.
     pub fn tidy(&self) {
         self.view.tidy();
         self.trash.empty(&*self.fs, &self.dir);
     }
-}
-
-/// The tree after `edit`, with the tables and value files that it adds open.
-pub(crate) fn apply(
-    handles: &Arc<Handles>,
-    dir: &Path,
-    cache: &Arc<BlockCache>,
-    trash: &Arc<Trash>,
-    tree: &Tree,
-    edit: &VersionEdit,
-) -> Result<Tree> {
-    let open = |summary: &TableSummary| TableFile::open(handles, dir, summary, cache, trash);
-    let misfit = |what| Error::corrupt(&dir.join(file_name::MANIFEST), 0, what);
-    let version = tree.version.apply(edit, open, misfit)?;
-    let values = tree.values.of(&version, handles, dir, cache, trash)?;
-    Ok(Tree { version, values })
-}
-
-/// Reads every value that entries of `table` refer to.
-fn check_values(tree: &Tree, table: &Arc<Table>) -> Result<()> {
-    if table.summary().value_refs.is_empty() {
-        return Ok(());
-    }
-    let mut cursor = table.cursor(ReadUse::Sweep);
-    cursor.seek_first()?;
-    while cursor.valid() {
-        if cursor.key().trailer.kind() == Kind::Separated {
-            let handle = ValueHandle::of_entry(cursor.value());
-            tree.values.read(&handle)?;
-        }
-        cursor.next()?;
-    }
-    Ok(())
 }

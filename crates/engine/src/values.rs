@@ -1,6 +1,6 @@
 //! [`Values`]: the open value files of a tree, and reading what lies in them.
 //!
-//! A [`Tree`] holds the value files that its tables refer to (VALUES-1), so whoever holds a view (a read,
+//! A [`Tree`](crate::tree::Tree) holds the value files that its tables refer to (VALUES-1), so whoever holds a view (a read,
 //! an iterator, a merge) can resolve every handle that it meets there, also when later trees have let
 //! go of the file: it is removed when the last tree that has it goes, as tables are.
 //!
@@ -10,34 +10,15 @@
 //! - SEPARATE-2: a view has every value file that a table of the view refers to. A handle that finds none
 //!   is damage, and never an absent key.
 
-use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use stratalog_base::sync::{AtomicBool, Ordering};
 use stratalog_base::{Error, Kind, Result, Slice, Trailer};
-use stratalog_compaction::Version;
-use stratalog_sstable::{BlockCache, Handles, ValueFile, ValueHandle, ValueSummary, ValuesAhead};
+use stratalog_compaction::{Shape, Version};
+use stratalog_sstable::{ValueFile, ValueHandle, ValuesAhead};
 
 use crate::file_name::DataFile;
-use crate::table_file::{TableFile, Trash};
-
-/// The tree's shape with open tables, and the value files that these refer to.
-#[derive(Debug, Default)]
-pub(crate) struct Tree {
-    /// Which tables stand where.
-    pub version: Version<Arc<TableFile>>,
-    /// What the handles in them lead to.
-    pub values: Values,
-}
-
-impl Deref for Tree {
-    type Target = Version<Arc<TableFile>>;
-
-    fn deref(&self) -> &Version<Arc<TableFile>> {
-        &self.version
-    }
-}
+use crate::open_file::{OpenValues, Opener};
 
 /// The open value files of a tree.
 #[derive(Debug, Default)]
@@ -48,68 +29,17 @@ pub(crate) struct Values {
     dir: PathBuf,
 }
 
-/// An open value file. Trees share it; when the last one that has it goes, and it has been marked
-/// obsolete, its file is due for removal.
-#[derive(Debug)]
-struct OpenValues {
-    file: ValueFile,
-    obsolete: AtomicBool,
-    trash: Arc<Trash>,
-}
-
-impl OpenValues {
-    fn id(&self) -> u64 {
-        self.file.summary().id
-    }
-
-    fn open(
-        handles: &Arc<Handles>,
-        dir: &Path,
-        summary: &ValueSummary,
-        cache: &Arc<BlockCache>,
-        trash: &Arc<Trash>,
-    ) -> Result<Arc<OpenValues>> {
-        let path = DataFile::Values(summary.id).path(dir);
-        let missing = "the manifest names this value file, but it is missing";
-        let file = handles.open(&path).map_err(|error| match error.is_not_found() {
-            true => Error::corrupt(&path, 0, missing),
-            false => error,
-        })?;
-        let file = ValueFile::open(file, summary.id, cache.clone())?;
-        if file.summary() != *summary {
-            let other = "the manifest tells of another value file by this name";
-            return Err(Error::corrupt(&path, 0, other));
-        }
-        Ok(Arc::new(OpenValues { file, obsolete: AtomicBool::new(false), trash: trash.clone() }))
-    }
-}
-
-impl Drop for OpenValues {
-    fn drop(&mut self) {
-        if self.obsolete.load(Ordering::Relaxed) {
-            self.trash.add(std::iter::once(DataFile::Values(self.id())));
-        }
-    }
-}
-
 impl Values {
     /// The value files of `version`. Those that `self` has open are shared.
     ///
     /// # Errors
     /// Of opening; [`Error::Corrupt`] if a file is missing or another than the version says.
-    pub fn of(
-        &self,
-        version: &Version<Arc<TableFile>>,
-        handles: &Arc<Handles>,
-        dir: &Path,
-        cache: &Arc<BlockCache>,
-        trash: &Arc<Trash>,
-    ) -> Result<Values> {
+    pub fn of<T: Shape + Clone>(&self, version: &Version<T>, opener: &Opener) -> Result<Values> {
         let files = version.values().iter().map(|it| match self.find(it.summary.id) {
             Some(known) => Ok(known.clone()),
-            None => OpenValues::open(handles, dir, &it.summary, cache, trash),
+            None => opener.values(&it.summary),
         });
-        Ok(Values { files: files.collect::<Result<_>>()?, dir: dir.to_owned() })
+        Ok(Values { files: files.collect::<Result<_>>()?, dir: opener.dir.clone() })
     }
 
     /// The value of an entry of a table, for a point read: `stored`, or what it leads to; `None` for a
@@ -146,8 +76,12 @@ impl Values {
         self.file(handle)?.read(handle)
     }
 
+    /// The value file that `handle` leads into.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], naming the file, if the tree has it not.
     #[inline]
-    fn file(&self, handle: &ValueHandle) -> Result<&ValueFile> {
+    pub fn file(&self, handle: &ValueHandle) -> Result<&ValueFile> {
         match self.find(handle.file) {
             Some(open) => Ok(&open.file),
             None => {
@@ -161,7 +95,7 @@ impl Values {
     /// Says of the files that `next` has no more that no manifest names them, durably.
     pub fn mark_obsolete_but(&self, next: &Values) {
         for gone in self.files.iter().filter(|it| next.find(it.id()).is_none()) {
-            gone.obsolete.store(true, Ordering::Relaxed);
+            gone.mark_obsolete();
         }
     }
 

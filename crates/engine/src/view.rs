@@ -13,7 +13,7 @@ use stratalog_base::SeqNo;
 use stratalog_compaction::LEVELS;
 use stratalog_memtable::Memtable;
 
-use crate::values::Tree;
+use crate::tree::Tree;
 
 /// See the module page.
 #[derive(Clone, Debug)]

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use stratalog::fs::{Fault, FaultKind, Fs, Op, SimFs, SimRng};
 use stratalog::{Db, Error, Options, Stats};
@@ -251,6 +253,33 @@ fn scans_read_many_values_at_once_in_both_directions() {
         // 500 values a file: 1, 1, 2, 4 … 64 of them at once, then 128.
         assert!(reads < reads_of_keys + 60, "{reads}, {reads_of_keys} of them for keys");
     }
+}
+
+#[test]
+fn a_check_reads_each_value_file_once_from_front_to_back() {
+    let fs = SimFs::new();
+    let db = options(&fs).table_bytes(1 << 20).open(DIR).unwrap();
+    let mut state = State::new();
+    // In an order that is not that of the keys.
+    for i in (0..1000).map(|i| i * 7919 % 1000) {
+        let value = value(i, 0, 2000);
+        db.put(i.to_be_bytes(), &value).unwrap();
+        state.insert(i.to_be_bytes().to_vec(), value);
+    }
+    db.compact().unwrap();
+    let stats = db.stats();
+    let reads = Arc::new(AtomicU64::new(0));
+    let counted = reads.clone();
+    fs.before_calls(move |op, path| {
+        let is_counted = op == Op::Read && path.extension().is_some_and(|it| it == "val");
+        counted.fetch_add(u64::from(is_counted), Ordering::Relaxed);
+    });
+    let report = db.check().unwrap();
+    assert_eq!(report.value_files, stats.value_files);
+    assert_eq!((report.entries, stats.value_garbage_bytes), (1000, 0));
+    // Of 2 MB, up to 256 KiB at once; and of each file the magic number and the index.
+    let (reads, files) = (reads.load(Ordering::Relaxed), report.value_files as u64);
+    assert!((8 + 2 * files..100).contains(&reads), "{reads} reads of {files} files");
 }
 
 #[test]
