@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use stratalog::LevelStats;
 
@@ -23,13 +24,19 @@ pub fn json_line(value: &Value) -> io::Result<()> {
 }
 
 /// Bytes as JSON: a string if they are UTF-8, `{"hex": "…"}` otherwise.
-fn write_json_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(serde_json::to_writer(out, text)?),
-        Err(_) => {
-            out.write_all(b"{\"hex\":\"")?;
-            bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
-            out.write_all(b"\"}")
+#[derive(Clone, Copy, Debug)]
+pub struct JsonBytes<'a>(pub &'a [u8]);
+
+impl Serialize for JsonBytes<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(self.0) {
+            Ok(text) => to.serialize_str(text),
+            Err(_) => {
+                let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+                let mut object = to.serialize_map(Some(1))?;
+                object.serialize_entry("hex", &hex)?;
+                object.end()
+            }
         }
     }
 }
@@ -37,10 +44,10 @@ fn write_json_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 /// An entry as a JSON object, without newline; `None` leaves the value out.
 pub fn write_json_entry(out: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
     out.write_all(b"{\"key\":")?;
-    write_json_bytes(out, key)?;
+    serde_json::to_writer(&mut *out, &JsonBytes(key))?;
     if let Some(value) = value {
         out.write_all(b",\"value\":")?;
-        write_json_bytes(out, value)?;
+        serde_json::to_writer(&mut *out, &JsonBytes(value))?;
     }
     out.write_all(b"}")
 }
@@ -131,8 +138,10 @@ mod tests {
     #[test]
     fn bytes_that_are_not_utf8_become_hex() {
         let mut out = Vec::new();
-        write_json_bytes(&mut out, b"a\"\n").unwrap();
-        write_json_bytes(&mut out, b"\xff\x00").unwrap();
-        assert_eq!(out, b"\"a\\\"\\n\"{\"hex\":\"ff00\"}");
+        write_json_entry(&mut out, b"a\"\n", Some(b"\xff\x00")).unwrap();
+        write_json_entry(&mut out, b"\xff", None).unwrap();
+        let expected = r#"{"key":"a\"\n","value":{"hex":"ff00"}}{"key":{"hex":"ff"}}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(json!({ "key": JsonBytes(b"\xff") }), json!({ "key": { "hex": "ff" } }));
     }
 }

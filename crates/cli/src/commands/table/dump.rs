@@ -13,7 +13,7 @@ use super::{Opened, open};
 use crate::args::TableDump;
 use crate::escape;
 use crate::failure::Failure;
-use crate::output::{Out, stdout};
+use crate::output::{JsonBytes, Out, stdout};
 
 /// Bytes of a value that `--values` shows.
 const SHOWN_BYTES: usize = 64;
@@ -48,7 +48,7 @@ impl Dump<'_> {
         for range in table.ranges().tombstones() {
             let [start, end] = [range.start, range.end].map(escape::encode);
             let value = json!({ "range_tombstone": {
-                "start": bytes_json(range.start), "end": bytes_json(range.end), "seq": range.seq,
+                "start": JsonBytes(range.start), "end": JsonBytes(range.end), "seq": range.seq,
             }});
             self.line(&value, || format!("deletes {start} to {end}, not with it  #{}", range.seq))?;
         }
@@ -98,14 +98,14 @@ impl Dump<'_> {
         let handle = (kind == Kind::Separated).then(|| ValueHandle::decode(stored).ok()).flatten();
         let kind = kind_name(kind);
         let mut entry = json!({
-            "key": bytes_json(key.user), "seq": seq, "kind": kind, "stored_bytes": stored.len(),
+            "key": JsonBytes(key.user), "seq": seq, "kind": kind, "stored_bytes": stored.len(),
         });
         if let Some(handle) = &handle {
             entry["handle"] = handle_json(handle);
         }
         let shown = self.args.values && handle.is_none() && key.trailer.kind() == Kind::Put;
         if shown {
-            entry["value"] = bytes_json(&stored[..stored.len().min(SHOWN_BYTES)]);
+            entry["value"] = json!(JsonBytes(start_of(stored)));
         }
         self.line(&json!({ "entry": entry }), || {
             let key = escape::encode(key.user);
@@ -135,7 +135,7 @@ impl Dump<'_> {
             let mut record = handle_json(&handle);
             record["value_bytes"] = json!(value.len());
             if self.args.values {
-                record["value"] = bytes_json(&value[..value.len().min(SHOWN_BYTES)]);
+                record["value"] = json!(JsonBytes(start_of(&value)));
             }
             self.line(&json!({ "record": record }), || {
                 let at = range_text(&(handle.offset..handle.end()));
@@ -206,17 +206,12 @@ fn handle_json(handle: &ValueHandle) -> Value {
     json!({ "file": file, "index": index, "offset": offset, "bytes": bytes })
 }
 
-fn start_text(value: &[u8]) -> String {
-    let more = if value.len() > SHOWN_BYTES { "…" } else { "" };
-    format!("{}{more}", escape::encode(&value[..value.len().min(SHOWN_BYTES)]))
+/// What is shown of a value.
+fn start_of(value: &[u8]) -> &[u8] {
+    &value[..value.len().min(SHOWN_BYTES)]
 }
 
-/// Text, or `{"hex": "…"}` if it is none.
-pub fn bytes_json(bytes: &[u8]) -> Value {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => json!(text),
-        Err(_) => {
-            json!({ "hex": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() })
-        }
-    }
+fn start_text(value: &[u8]) -> String {
+    let more = if value.len() > SHOWN_BYTES { "…" } else { "" };
+    format!("{}{more}", escape::encode(start_of(value)))
 }

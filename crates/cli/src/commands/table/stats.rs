@@ -8,11 +8,10 @@ use stratalog_base::Kind;
 use stratalog_sstable::inspect::{Event, Layout};
 use stratalog_sstable::{Table, TableSummary, ValueFile};
 
-use super::dump::bytes_json;
 use super::{Opened, open};
 use crate::escape;
 use crate::failure::Failure;
-use crate::output::{bytes, count, fields, json_line, stdout};
+use crate::output::{JsonBytes, bytes, count, fields, json_line, stdout};
 
 pub fn run(path: &Path, json: bool) -> Result<(), Failure> {
     match open(path)? {
@@ -125,8 +124,8 @@ fn table_json(path: &Path, summary: &TableSummary, layout: &Layout, blocks: &Blo
         "user_keys": layout.user_keys,
         "key_bytes": layout.key_bytes,
         "value_bytes": layout.value_bytes,
-        "smallest": bytes_json(&summary.smallest.user),
-        "largest": bytes_json(&summary.largest.user),
+        "smallest": JsonBytes(&summary.smallest.user),
+        "largest": JsonBytes(&summary.largest.user),
         "min_seq": summary.min_seq,
         "max_seq": summary.max_seq,
         "prefix_bytes": layout.prefix_bytes,

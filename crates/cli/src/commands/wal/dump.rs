@@ -14,7 +14,7 @@ use super::dropped_json;
 use crate::args::WalDump;
 use crate::escape;
 use crate::failure::Failure;
-use crate::output::{Out, bytes, stdout};
+use crate::output::{JsonBytes, Out, bytes, stdout};
 
 /// Bytes of a record that `--payload` shows.
 const SHOWN_BYTES: usize = 64;
@@ -255,13 +255,7 @@ fn frame_json(info: &FrameInfo<'_>, payload: bool) -> Value {
     if let Some(record) = shown(info, payload) {
         let start = &record[..record.len().min(SHOWN_BYTES)];
         value["record_bytes"] = json!(record.len());
-        value["payload"] = match std::str::from_utf8(start) {
-            Ok(text) => json!(text),
-            Err(_) => {
-                let hex: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
-                json!({ "hex": hex })
-            }
-        };
+        value["payload"] = json!(JsonBytes(start));
     }
     value
 }
