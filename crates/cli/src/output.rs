@@ -8,6 +8,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use stratalog::LevelStats;
 
+use crate::escape;
+
 /// Buffered standard output.
 pub type Out = BufWriter<StdoutLock<'static>>;
 
@@ -39,6 +41,20 @@ impl Serialize for JsonBytes<'_> {
             }
         }
     }
+}
+
+/// Bytes of a value or a record that dumps show.
+const SHOWN_BYTES: usize = 64;
+
+/// What a dump shows of `bytes`.
+pub fn start_of(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(SHOWN_BYTES)]
+}
+
+/// The same escaped, with an ellipsis if there is more.
+pub fn start_text(bytes: &[u8]) -> String {
+    let more = if bytes.len() > SHOWN_BYTES { "…" } else { "" };
+    format!("{}{more}", escape::encode(start_of(bytes)))
 }
 
 /// An entry as a JSON object, without newline; `None` leaves the value out.

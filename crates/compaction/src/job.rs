@@ -95,9 +95,8 @@ impl<'a, T: Shape + Clone> Below<'a, T> {
     }
 }
 
-/// Writes what `retain` keeps of the entries of `cursor`, which is positioned at its first entry by
-/// this function, to tables, and large values to value files. `may_exist_below` is asked about ascending user keys, as
-/// [`Retain::keep`] says.
+/// Writes what `retain` keeps of the entries of `cursor`, from its first one on, to tables, and large
+/// values to value files. `may_exist_below` is asked about ascending user keys, as [`Retain::keep`] says.
 ///
 /// The files are synced when this returns; their directory is not.
 ///

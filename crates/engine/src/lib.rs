@@ -28,7 +28,8 @@
 //! - **get**: `db` → `read` (pins a `view`) → the memtable → the tree → a table
 //! - **flush and compaction**: `work` (who, when) → `jobs` (what) → `store` (`install`) → `manifest`
 //!
-//! `recovery` opens a store; `store` holds the lock table and what all of it shares.
+//! `recovery` opens a store; `store` holds the lock table and what all of it shares; `tree` is what a view
+//! has on disk, with its files open.
 
 #![doc(test(attr(allow(clippy::unwrap_used))))]
 

@@ -92,11 +92,11 @@ impl Options {
         self
     }
 
-    /// The memory budget: bytes of memtables, of what open tables and value files hold, and of table blocks and
-    /// separated values, cached or held by slices and iterators. The cache has what the others leave, and gives it back as they grow. Beyond it goes
-    /// what has to: a batch for each writer, and what is held from outside if that is more. [`crate::Stats`] tells
-    /// who has how much. Buffers of the log, of flushes and of compactions come on top: some tens of MiB.
-    /// Default: 512 MiB; at least 512 KiB.
+    /// The memory budget: bytes of memtables, of what open tables and value files hold, and of table blocks
+    /// and separated values, cached or held by slices and iterators. The cache has what the others leave, and
+    /// gives it back as they grow. Beyond it goes what has to: a batch for each writer, and what is held from
+    /// outside if that is more. [`crate::Stats`] tells who has how much. Buffers of the log, of flushes and of
+    /// compactions come on top: some tens of MiB. Default: 512 MiB; at least 512 KiB.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
@@ -112,8 +112,8 @@ impl Options {
         self
     }
 
-    /// The most bytes of table blocks and separated values, uncompressed, that are kept for later reads. Default: `None`, whatever the
-    /// memory budget leaves; 0 keeps none.
+    /// The most bytes of table blocks and separated values, uncompressed, that are kept for later reads.
+    /// Default: `None`, whatever the memory budget leaves; 0 keeps none.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.cache_bytes = bytes.into();
@@ -139,7 +139,8 @@ impl Options {
         self
     }
 
-    /// Bytes after which compaction starts the next table, and any job the next value file. Default: 64 MiB; at least 4 KiB.
+    /// Bytes after which compaction starts the next table, and any job the next value file. Default:
+    /// 64 MiB; at least 4 KiB.
     #[must_use]
     pub fn table_bytes(mut self, bytes: u64) -> Self {
         self.table_bytes = bytes;

@@ -72,34 +72,23 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     manifest.put_in_force(&*fs, dir)?;
 
     // RECOVERY-2: a fresh segment and, above, a fresh manifest.
-    // Small beside a memtable, so that a flush soon lets go of most of the log.
-    let memtable_bytes = options.full_memtable_bytes() as u64;
-    let segment_bytes = (memtable_bytes / 4).clamp(64 << 10, 64 << 20);
-    // Without threads of its own the store does nothing by itself, not even write to its log.
-    let backend = if options.background { Backend::LockFree } else { Backend::Sync };
-    let log_options = LogOptions {
-        backend,
-        segment_bytes,
-        interval: options.sync_interval,
-        segments_ahead: options.background,
-        ..LogOptions::default()
-    };
-    let log = Log::create(fs.clone(), dir, log_options, &recovered, start)?;
+    let log = Log::create(fs.clone(), dir, log_options(&options), &recovered, start)?;
     let numbers = Numbers { log_start: Some(start), ..Numbers::default() };
     manifest.append(&VersionEdit { numbers, ..VersionEdit::default() })?;
     log.truncate_before(start)?;
     let orphans = sweep(&*fs, dir, &tree)?;
 
+    let memtable_bytes = options.full_memtable_bytes();
     let active = Arc::new(Memtable::with_budget(cache.budget().clone()));
     let view = View { active: active.clone(), sealed: Vec::new(), tree: Arc::new(tree) };
-    let policy = Policy { level1_bytes: 4 * memtable_bytes, ..Policy::default() };
+    let policy = Policy { level1_bytes: 4 * memtable_bytes as u64, ..Policy::default() };
     Ok(Store {
         recovery: report(&known, &recovered, edit.added.len(), orphans),
         dir: dir.to_owned(),
         fs,
         options,
         policy,
-        memtable_bytes: memtable_bytes as usize,
+        memtable_bytes,
         manifest: Mutex::new(manifest),
         work: crate::work::Work::default(),
         active: RwLock::new(active),
@@ -118,6 +107,21 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
         lock: Mutex::new(Some(lock)),
         counters: Counters::default(),
     })
+}
+
+/// How a store with these options writes its log.
+fn log_options(options: &Options) -> LogOptions {
+    // Small beside a memtable, so that a flush soon lets go of most of the log.
+    let segment_bytes = (options.full_memtable_bytes() as u64 / 4).clamp(64 << 10, 64 << 20);
+    // Without threads of its own the store does nothing by itself, not even write to its log.
+    let backend = if options.background { Backend::LockFree } else { Backend::Sync };
+    LogOptions {
+        backend,
+        segment_bytes,
+        interval: options.sync_interval,
+        segments_ahead: options.background,
+        ..LogOptions::default()
+    }
 }
 
 /// Makes sure that `dir` exists (or may be created) and is ours, and locks it. Gives the names of its
@@ -185,9 +189,9 @@ fn read_manifest(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<Known> {
     }
     let contents = manifest::read(fs, dir)?;
     let path = dir.join(MANIFEST);
-    for edit in &contents.edits {
+    for (at, edit) in &contents.edits {
         let open = |summary: &TableSummary| Ok(summary.clone());
-        tables = tables.apply(edit, open, |what| Error::corrupt(&path, 0, what))?;
+        tables = tables.apply(edit, open, |what| Error::corrupt(&path, *at, what))?;
         numbers = numbers.then(edit.numbers);
     }
     Ok(Known { store_id: contents.store_id, created: false, tables, numbers })

@@ -94,8 +94,10 @@ impl Replay<'_> {
     fn record(&mut self, position: SeqNo, payload: &[u8]) -> Result<()> {
         for (seq, entry) in (position..).zip(entries(payload)) {
             let entry = entry.map_err(|malformed| {
-                let what = format!("the log's record at position {position}: {}", malformed.what);
-                Error::corrupt(self.dir, malformed.offset as u64, what)
+                let (what, offset) = (malformed.what, malformed.offset);
+                let record =
+                    format!("the log's record at position {position}, byte {offset} of it");
+                Error::corrupt(self.dir, 0, format!("{record}: {what}"))
             })?;
             let inserted =
                 self.memtable.insert(KeyRef::new(entry.key, seq, entry.kind), entry.value);

@@ -126,12 +126,9 @@ pub(crate) fn merge(scope: &Scope, bounds: Bounds) -> Merge<Source> {
         }
     };
     let may_have = |table: &Arc<OpenTable>| {
-        let table = table.table();
-        // Range tombstones count although no key is there. A filter that cannot be read excludes
-        // nothing; the cursor tells why.
-        table.summary().range_tombstones > 0
-            || common_prefix(lower, upper, table.prefix_bytes())
-                .is_none_or(|prefix| table.may_contain_prefix(prefix).unwrap_or(true))
+        // A filter that cannot be read excludes nothing; the cursor tells why.
+        common_prefix(lower, upper, table.file.prefix_bytes())
+            .is_none_or(|prefix| table.file.may_contain_prefix(prefix).unwrap_or(true))
     };
     for (index, table) in view.tree.level(0).iter().enumerate() {
         if !is_before(table) && !is_behind(table) && may_have(table) {

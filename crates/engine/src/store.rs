@@ -146,7 +146,7 @@ impl Store {
         };
         written.inspect_err(|_| manifest.doubt(files))?;
 
-        tree.values.mark_obsolete_but(&next.values); // They go when the last view that has them does.
+        tree.mark_obsolete_but(&next);
         let next = Arc::new(next);
         self.view.update(|view| {
             let mut sealed = view.sealed.clone();
@@ -161,13 +161,6 @@ impl Store {
         }
         self.counters.table_bytes_written.fetch_add(table_bytes, Ordering::Relaxed);
         self.counters.value_bytes_written.fetch_add(value_bytes, Ordering::Relaxed);
-        for &(level, id) in &edit.removed {
-            let moved = edit.added.iter().any(|(_, summary)| summary.id == id);
-            let left = tree.level(level).iter().find(|table| table.summary().id == id && !moved);
-            if let Some(table) = left {
-                table.mark_obsolete();
-            }
-        }
         Ok(())
     }
 

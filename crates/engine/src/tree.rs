@@ -1,5 +1,6 @@
 //! [`Tree`]: the shape of the tree with everything in it open.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -37,5 +38,14 @@ impl Tree {
         let version = self.version.apply(edit, |summary| opener.table(summary), misfit)?;
         let values = self.values.of(&version, opener)?;
         Ok(Tree { version, values })
+    }
+
+    /// Says of the files that `next` has no more that no manifest names them, durably: they are removed once
+    /// the last tree that has them is gone.
+    pub fn mark_obsolete_but(&self, next: &Tree) {
+        let kept: HashSet<u64> = next.tables().map(|(_, table)| table.id()).collect();
+        let gone = self.tables().filter(|(_, table)| !kept.contains(&table.id()));
+        gone.for_each(|(_, table)| table.mark_obsolete());
+        self.values.mark_obsolete_but(&next.values);
     }
 }

@@ -1,8 +1,8 @@
 //! [`Values`]: the open value files of a tree, and reading what lies in them.
 //!
-//! A [`Tree`](crate::tree::Tree) holds the value files that its tables refer to (VALUES-1), so whoever holds a view (a read,
-//! an iterator, a merge) can resolve every handle that it meets there, also when later trees have let
-//! go of the file: it is removed when the last tree that has it goes, as tables are.
+//! A [`Tree`](crate::tree::Tree) holds the value files that its tables refer to (VALUES-1), so whoever
+//! holds a view (a read, an iterator, a merge) can resolve every handle that it meets there, also when
+//! later trees have let go of the file: it is removed when the last tree that has it goes, as tables are.
 //!
 //! # Invariants
 //! - SEPARATE-1: a value file is synced before its name is, and its name before a manifest edit names
@@ -92,7 +92,7 @@ impl Values {
         }
     }
 
-    /// Says of the files that `next` has no more that no manifest names them, durably.
+    /// See [`Tree::mark_obsolete_but`](crate::tree::Tree::mark_obsolete_but).
     pub fn mark_obsolete_but(&self, next: &Values) {
         for gone in self.files.iter().filter(|it| next.find(it.id()).is_none()) {
             gone.mark_obsolete();

@@ -8,6 +8,9 @@ use stratalog::{Compression, Db, Durability, Options, Stats};
 use crate::common::{DIR, repeats};
 
 const BUDGET: usize = 16 << 20;
+/// What may come on top: a batch for each writer, and what was evicted while the thread of a reader was stopped
+/// in the middle of a read.
+const SLACK: usize = BUDGET / 64;
 const VALUE_BYTES: usize = 600;
 
 fn open(fs: &SimFs) -> Db {
@@ -33,7 +36,7 @@ fn settled(db: &Db) -> Stats {
     let parts = [stats.memtable_bytes, stats.cache_bytes, stats.pinned_bytes, stats.index_bytes];
     assert_eq!(parts.iter().sum::<usize>(), stats.memory_used_bytes);
     assert!(stats.memory_used_bytes <= stats.memory_peak_bytes);
-    assert!(stats.memory_peak_bytes <= BUDGET, "{stats:?}");
+    assert!(stats.memory_peak_bytes <= BUDGET + SLACK, "{stats:?}");
     assert_eq!(stats.memory_bytes, BUDGET);
     stats
 }

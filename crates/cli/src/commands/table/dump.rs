@@ -13,10 +13,7 @@ use super::{Opened, open};
 use crate::args::TableDump;
 use crate::escape;
 use crate::failure::Failure;
-use crate::output::{JsonBytes, Out, stdout};
-
-/// Bytes of a value that `--values` shows.
-const SHOWN_BYTES: usize = 64;
+use crate::output::{JsonBytes, Out, start_of, start_text, stdout};
 
 pub fn run(args: &TableDump, json: bool) -> Result<(), Failure> {
     let mut dump = Dump { args, json, out: stdout(), shown: 0, failure: None };
@@ -204,14 +201,4 @@ fn handle_text(handle: &ValueHandle) -> String {
 fn handle_json(handle: &ValueHandle) -> Value {
     let ValueHandle { file, index, offset, bytes } = handle;
     json!({ "file": file, "index": index, "offset": offset, "bytes": bytes })
-}
-
-/// What is shown of a value.
-fn start_of(value: &[u8]) -> &[u8] {
-    &value[..value.len().min(SHOWN_BYTES)]
-}
-
-fn start_text(value: &[u8]) -> String {
-    let more = if value.len() > SHOWN_BYTES { "…" } else { "" };
-    format!("{}{more}", escape::encode(start_of(value)))
 }

@@ -12,12 +12,8 @@ use stratalog_wal::inspect::{
 
 use super::dropped_json;
 use crate::args::WalDump;
-use crate::escape;
 use crate::failure::Failure;
-use crate::output::{JsonBytes, Out, bytes, stdout};
-
-/// Bytes of a record that `--payload` shows.
-const SHOWN_BYTES: usize = 64;
+use crate::output::{JsonBytes, Out, bytes, start_of, start_text, stdout};
 
 pub fn run(args: &WalDump, json: bool) -> Result<(), Failure> {
     let mut dump = Dump { args, json, out: stdout(), frames: 0, failure: None };
@@ -68,9 +64,7 @@ impl Dump<'_> {
             Event::Frame(info) => {
                 write!(out, "  {} {}", if info.counts { ' ' } else { '-' }, frame_text(info))?;
                 if let Some(record) = shown(info, self.args.payload) {
-                    let more = if record.len() > SHOWN_BYTES { "…" } else { "" };
-                    let start = &record[..record.len().min(SHOWN_BYTES)];
-                    write!(out, "  {}{more}", escape::encode(start))?;
+                    write!(out, "  {}", start_text(&record))?;
                 }
                 writeln!(out)
             }
@@ -253,9 +247,8 @@ fn frame_json(info: &FrameInfo<'_>, payload: bool) -> Value {
         "next_segment": frame.next_segment(),
     });
     if let Some(record) = shown(info, payload) {
-        let start = &record[..record.len().min(SHOWN_BYTES)];
         value["record_bytes"] = json!(record.len());
-        value["payload"] = json!(JsonBytes(start));
+        value["payload"] = json!(JsonBytes(start_of(&record)));
     }
     value
 }
