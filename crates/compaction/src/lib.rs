@@ -1,8 +1,9 @@
 //! The shape of a log-structured merge tree, and how it changes: no locks, no threads, no manifest.
 //!
 //! A [`Version`] says which tables stand in which level. [`plan`] looks at one and decides, as a pure
-//! function, what to merge next; [`write_tables`] does it, by a [`Merge`] of cursors that a
-//! [`Retain`] thins out; the outcome is a [`VersionEdit`], and applying it gives the next version.
+//! function, what to merge next ([`is_due`]: whether anything is); [`write_tables`] does it, by a
+//! [`Merge`] of cursors that a [`Retain`] thins out; the outcome is a [`VersionEdit`], and applying it
+//! gives the next version.
 //! Who may call what when, and what is durable when, is the engine's business.
 //!
 //! | file | holds |

@@ -1,8 +1,8 @@
-//! [`Store::check`]: every file of a store, read once from front to back.
+//! [`Store::check`]: every file of a store, from front to back.
 //!
-//! Tables come first, and what their entries refer to in value files is noted. Then the records of each value
-//! file are held against the notes. Following the handles instead would read the values twice, the first time in
-//! the order of keys.
+//! Tables come first, and what their entries refer to in value files is noted. Then the records of each
+//! value file are held against the notes. Following the handles instead would read the values twice, the
+//! first time in the order of keys.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

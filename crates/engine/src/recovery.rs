@@ -154,8 +154,8 @@ fn refuse_foreign(dir: &Path, names: &[String], create: bool) -> Result<()> {
     }
 }
 
-/// Whether `name` is a table's, a value file's or a segment's. The first manifest comes before the first of these, so
-/// without a manifest they say that it was lost.
+/// Whether `name` is a table's, a value file's or a segment's. The first manifest comes before the first of
+/// these, so without a manifest they say that it was lost.
 fn is_data(name: &str) -> bool {
     DataFile::named(name).is_some() || file_name::is_segment(name)
 }
