@@ -43,7 +43,7 @@ impl Store {
     /// Flushes the active memtable and waits until it, and all before it, are in tables.
     ///
     /// # Errors
-    /// Of the flush; [`Error::Closed`].
+    /// Of the flush; [`stratalog_base::Error::Closed`].
     pub fn flush(&self) -> Result<()> {
         self.check_open()?;
         self.make_room(0)?;
@@ -56,7 +56,7 @@ impl Store {
     /// Waits until nothing is running or due.
     ///
     /// # Errors
-    /// Of the jobs; [`Error::Closed`].
+    /// Of the jobs; [`stratalog_base::Error::Closed`].
     pub fn wait_idle(&self) -> Result<()> {
         self.check_open()?;
         TASKS.into_iter().try_for_each(|task| {
@@ -67,7 +67,7 @@ impl Store {
     /// Flushes, and merges all tables into one level.
     ///
     /// # Errors
-    /// Of the jobs; [`Error::Closed`].
+    /// Of the jobs; [`stratalog_base::Error::Closed`].
     pub fn compact_all(&self) -> Result<()> {
         self.flush()?;
         self.work.run_alone(Task::Compact, || {
