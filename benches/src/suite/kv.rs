@@ -16,20 +16,19 @@
 //! | `read Zipf 0.99` | gets of existing keys, some far more popular | steady |
 //! | `scan` | all entries in order, again and again | step time |
 //! | `seek + 10`, `seek + 100` | 10 or 100 entries from a random key on, an iterator each | steady |
-//! | `read while writing` | random gets while one more thread overwrites | step time |
+//! | `read while writing` | random gets while one more thread overwrites, as fast as it can | step time |
+//! | `read while writing 100 k/s` | the same while it puts so often for every engine; larger values less often, as many bytes | 5 step times |
 //! | `delete` | deletes of distinct random keys | step time |
 //!
 //! The fills into stores of their own run in one process, `fill random` and `overwrite` in a second one,
-//! the others in a third, which opens the settled store again and first gets every key once. Every value
+//! the others in a third, which opens the settled store again and first gets every key once; so it does, settled,
+//! before the paced `read while writing`. Both of these print the writes that the thread beside made. Every value
 //! is compared whole; a scan's order and number are checked; what was overwritten must have a later
 //! version, what was deleted be gone, and a scan must find all of each fill.
 //!
 //! A call's latency takes reading the clock once, about 40 ns, which is part of each rate, too.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Instant;
 
 use crate::Outcome;
 use crate::check::{self, Acknowledged, get, put};
@@ -39,6 +38,9 @@ use crate::engine::{self, Config, Durability, Engine};
 use crate::plan::Plan;
 use crate::record::Step;
 use crate::suite::{Case, Cell, Suite, threads_named};
+use beside::Beside;
+
+mod beside;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -52,6 +54,8 @@ pub const SUITE: Suite = Suite {
 const ENTRIES: u64 = 2_000_000;
 /// How many of a thread's writes are read again afterwards.
 const CHECKED: u64 = 100_000;
+/// Step times that reads beside a paced writer take: time for two flushes.
+const PACED_STEPS: u32 = 5;
 /// Bytes of a value in the base shape.
 const VALUE_BYTES: usize = 100;
 
@@ -151,9 +155,7 @@ fn write(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
 fn read(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
     let store = open(cell, sizes)?;
     let store = &*store;
-    for index in shuffled(sizes.entries) {
-        get(store, sizes.values, &key(index))?;
-    }
+    get_all(store, sizes)?;
     let entries = sizes.entries;
     read_keys(cell, store, sizes, "read random", |rng| rng.below(entries))?;
     read_missing(cell, store, sizes)?;
@@ -163,10 +165,21 @@ fn read(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
     for count in [10, 100] {
         seek(cell, store, sizes, count)?;
     }
-    read_while_writing(cell, store, sizes)?;
+    read_beside(cell, store, sizes, Beside::flat_out())?;
+    store.settle()?;
+    get_all(store, sizes)?;
+    read_beside(cell, store, sizes, Beside::paced(sizes.values.bytes))?;
     store.settle()?;
     delete(cell, store, sizes)
     // Dropped unsettled: nothing reads it again.
+}
+
+/// Gets every key once: what caches have room for is in them afterwards.
+fn get_all(store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
+    for index in shuffled(sizes.entries) {
+        get(store, sizes.values, &key(index))?;
+    }
+    Ok(())
 }
 
 fn open(cell: &Cell, sizes: &Sizes) -> Outcome<Box<dyn Engine>> {
@@ -309,32 +322,21 @@ fn seek(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes, count: u64) -> Outco
     Ok(())
 }
 
-fn read_while_writing(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("read while writing").writing(store).threads(sizes.threads);
-    let stop = AtomicBool::new(false);
-    let (step, written) = thread::scope(|scope| {
-        let writer = scope.spawn(|| -> Outcome<f64> {
-            let (mut rng, mut value, mut written) = (Rng::new(5, 0), Vec::new(), 0);
-            let start = Instant::now();
-            while !stop.load(Ordering::Relaxed) {
-                written += 1;
-                put(store, sizes.values, &key(rng.below(sizes.entries)), written, &mut value)?;
-            }
-            Ok(written as f64 / start.elapsed().as_secs_f64())
-        });
-        let step = measure.run(|thread| {
+fn read_beside(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes, writer: Beside) -> Outcome<()> {
+    let mut measure = cell.measure(writer.step_name()).writing(store).threads(sizes.threads);
+    if writer.is_paced() {
+        measure = measure.within(cell.plan.step * PACED_STEPS);
+    }
+    let read = || {
+        measure.run(|thread| {
             let mut rng = Rng::new(6, thread);
             move |_| {
                 get(store, sizes.values, &key(rng.below(sizes.entries)))?;
                 Ok(1)
             }
-        });
-        stop.store(true, Ordering::Relaxed);
-        (step, writer.join())
-    });
-    let mut step = step?;
-    let written = written.map_err(|_| "the writer panicked")??;
-    step.figure("writes/s beside", written);
+        })
+    };
+    let step = writer.during(store, sizes, read)?;
     cell.steps.push(step);
     Ok(())
 }
