@@ -1,7 +1,8 @@
 //! [`Ends`]: what files of both kinds, tables and value files, begin and end with.
 //!
 //! A file begins with its kind's magic number and ends with 80 bytes: 64 of fields, which are the kind's
-//! own, then format version (4), checksum (4, CRC-32C of the 68 bytes before) and the magic number (8).
+//! own but for the file's number at byte 40, then format version (4), checksum (4, CRC-32C of the 68 bytes
+//! before) and the magic number (8).
 
 use stratalog_base::codec::put_u32;
 use stratalog_base::fs::{File, read_exact_at};
@@ -9,6 +10,8 @@ use stratalog_base::{Error, Result};
 
 /// Bytes of a footer.
 pub(crate) const FOOTER_BYTES: usize = 80;
+/// Where in a footer the file's number stands, in eight bytes.
+pub(crate) const NUMBER_AT: usize = 40;
 const FIELDS_BYTES: usize = 64;
 const CHECKSUM_AT: usize = 68;
 

@@ -41,7 +41,7 @@ use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64};
 use stratalog_base::fs::File;
 use stratalog_base::{Error, Result};
 
-use crate::ends::{Ends, FOOTER_BYTES};
+use crate::ends::{Ends, FOOTER_BYTES, NUMBER_AT};
 
 /// At both ends of every table.
 pub(crate) const MAGIC: [u8; 8] = *b"stratSST";
@@ -140,7 +140,7 @@ impl Footer {
     /// Puts this release's version, the table's number and the right checksum on any footer, for
     /// fuzzing what lies behind them.
     pub(crate) fn correct(footer: &mut [u8], table: u64) {
-        footer[40..48].copy_from_slice(&table.to_le_bytes());
+        footer[NUMBER_AT..][..8].copy_from_slice(&table.to_le_bytes());
         ENDS.correct(footer);
     }
 
@@ -168,7 +168,7 @@ impl Footer {
         let footer = Footer::decode(&fields).map_err(|e| e.at(file.path(), start))?;
         if footer.table != table {
             let what = format!("this is table {}, not {table}", footer.table);
-            return Err(corrupt(start + 40, what));
+            return Err(corrupt(start + NUMBER_AT as u64, what));
         }
         if footer.parts().map(|parts| parts.properties.end) != Some(start) {
             return Err(corrupt(start, "the parts do not fill the file".to_owned())); // TABLE-2

@@ -7,7 +7,7 @@ use stratalog_base::fs::{File, read_exact_at};
 use stratalog_base::{Error, KeyRef, Result, SeqNo};
 
 use crate::block::Block;
-use crate::ends::FOOTER_BYTES;
+use crate::ends::{FOOTER_BYTES, NUMBER_AT};
 use crate::footer;
 use crate::frame::{self, BlockKind, Place};
 use crate::table::Table;
@@ -54,8 +54,7 @@ pub fn identify(file: &dyn File) -> Result<(Kind, u64)> {
     if !whole {
         return Err(Error::corrupt(file.path(), 0, format!("{len} bytes are too few")));
     }
-    // TABLE-1 and VALUE-3: at the same place in both.
-    let number = fields[40..].first_chunk().expect("the footer is longer");
+    let number = fields[NUMBER_AT..].first_chunk().expect("the footer is longer");
     Ok((kind, u64::from_le_bytes(*number)))
 }
 

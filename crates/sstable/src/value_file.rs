@@ -63,7 +63,7 @@ use stratalog_base::fs::File;
 use stratalog_base::key::MAX_VALUE_BYTES;
 use stratalog_base::{Error, Result};
 
-use crate::ends::{Ends, FOOTER_BYTES};
+use crate::ends::{Ends, FOOTER_BYTES, NUMBER_AT};
 use crate::frame::FRAME_BYTES;
 
 /// At both ends of every value file.
@@ -138,7 +138,7 @@ impl Footer {
         let footer = Footer::decode(&fields).map_err(|e| e.at(file.path(), start))?;
         if footer.file != id {
             let what = format!("this is value file {}, not {id}", footer.file);
-            return Err(corrupt(start + 40, what));
+            return Err(corrupt(start + NUMBER_AT as u64, what));
         }
         if footer.records_end.checked_add(footer.index_bytes) != Some(start) {
             return Err(corrupt(start, "the parts do not fill the file".to_owned())); // VALUE-2
