@@ -31,8 +31,6 @@ pub(crate) struct Meta {
     pub(crate) properties: Properties,
     pub(crate) summary: TableSummary,
     pub(crate) unpacker: Unpacker,
-    /// The checksums of the blocks behind the partitions, for the digest.
-    pub(crate) checksums: Vec<u32>,
 }
 
 /// Bytes read from a table in one go, to take blocks from.
@@ -77,14 +75,16 @@ impl Meta {
         self.top.memory_bytes() + self.ranges.heap_bytes() + self.unpacker.memory_bytes()
     }
 
-    pub(crate) fn read(file: &dyn File, table: u64) -> Result<Meta> {
+    /// Reads it from `file`, which should hold the table numbered `table`. Adds the checksums of its blocks,
+    /// which lie behind the partitions, to `checksums`.
+    pub(crate) fn read(file: &dyn File, table: u64, checksums: &mut Vec<u32>) -> Result<Meta> {
         let footer = Footer::read(file, table)?;
         if footer.zstd && !HAS_ZSTD {
             return Err(Error::MissingFeature { path: file.path().to_owned(), feature: "zstd" });
         }
         let parts = footer.parts().expect("checked when it was read");
         let tail = Stored::read(file, table, parts.partitions.end..parts.properties.end)?;
-        let (mut checksums, mut dictionary_checksum) = (Vec::new(), Vec::new());
+        let mut dictionary_checksum = Vec::new();
         let unpacker = if parts.dictionary.is_empty() {
             Unpacker::default()
         } else {
@@ -97,13 +97,13 @@ impl Meta {
         } else {
             let (kind, decode) =
                 (BlockKind::RangeTombstones, |bytes: Vec<u8>| ranges::decode(&bytes));
-            tail.block(kind, &parts.ranges, &mut checksums, &unpacker, decode)?
+            tail.block(kind, &parts.ranges, checksums, &unpacker, decode)?
         };
         checksums.append(&mut dictionary_checksum); // In file order.
         let decode = |bytes| Top::decode(bytes, parts.data.clone(), parts.partitions.clone());
-        let top = tail.block(BlockKind::TopIndex, &parts.top, &mut checksums, &unpacker, decode)?;
+        let top = tail.block(BlockKind::TopIndex, &parts.top, checksums, &unpacker, decode)?;
         let kind = BlockKind::Properties;
-        let contents = tail.block(kind, &parts.properties, &mut checksums, &unpacker, Ok)?;
+        let contents = tail.block(kind, &parts.properties, checksums, &unpacker, Ok)?;
         let at = parts.properties.start;
         let corrupt = |malformed: Malformed| malformed.at(file.path(), at);
         let comparator = Properties::comparator(&contents).map_err(corrupt)?;
@@ -122,7 +122,7 @@ impl Meta {
         }
         let bytes = parts.properties.end + FOOTER_BYTES as u64;
         let summary = properties.summary(table, bytes, footer.digest);
-        Ok(Meta { parts, top, ranges, properties, summary, unpacker, checksums })
+        Ok(Meta { parts, top, ranges, properties, summary, unpacker })
     }
 
     /// Reads partition `number`, without its filter unless `with_filter`. Adds the checksums of its

@@ -54,7 +54,7 @@ impl Table {
     ///   and this build has none.
     /// - As [`File::read_at`].
     pub fn open(file: Arc<dyn File>, id: u64, cache: Arc<BlockCache>) -> Result<Arc<Table>> {
-        let meta = Meta::read(&*file, id)?;
+        let meta = Meta::read(&*file, id, &mut Vec::new())?;
         let blocks = Slots::new(meta.top.blocks(), cache.clone());
         let count = meta.top.len();
         let only = match count {

@@ -22,7 +22,8 @@ impl Table {
     /// [`Error::Corrupt`] for the first thing that does not hold, or as a read.
     pub fn verify(&self) -> Result<u64> {
         let file = self.file();
-        let meta = Meta::read(file, self.summary().id)?;
+        let mut tail_checksums = Vec::new();
+        let meta = Meta::read(file, self.summary().id, &mut tail_checksums)?;
         let corrupt = |offset, what: &str| Err(Error::corrupt(file.path(), offset, what));
         let data_end = meta.parts.data.end;
         if meta.summary != *self.summary() {
@@ -52,7 +53,7 @@ impl Table {
                 return corrupt(data_end, what);
             }
         }
-        checksums.extend(&meta.checksums);
+        checksums.extend(tail_checksums);
         if seen.into_properties() != meta.properties {
             return corrupt(data_end, "properties are not those of the entries");
         }
