@@ -287,7 +287,6 @@ impl Table {
     pub(crate) fn cached(&self, number: usize, is_use: bool) -> Option<Block> {
         let reader = self.blocks.cache().enter();
         let block = self.blocks.peek(number, &reader)?;
-        self.blocks.prefetch(number + 1);
         if is_use {
             block.reference();
         }

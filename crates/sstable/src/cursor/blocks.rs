@@ -28,9 +28,7 @@ impl TableCursor {
         };
         self.cut(&block, number)?;
         self.block = Some((block, number));
-        if self.streak >= PIN_AHEAD_AFTER {
-            self.pin_ahead(number);
-        }
+        self.look_ahead(number);
         Ok(())
     }
 
@@ -160,15 +158,20 @@ impl TableCursor {
         Ok(())
     }
 
-    /// Pins the next block in the direction of the walk, if it is cached, and asks for the one behind.
-    fn pin_ahead(&mut self, number: usize) {
-        let more = if self.direction > 0 { self.more.1 } else { self.more.0 };
+    /// Asks for the block behind block `number` in the direction of the walk; after a jump, forwards. Once the
+    /// walk has come some way, pins that one, if it is cached, and asks for the one after it.
+    fn look_ahead(&mut self, number: usize) {
+        let step = if self.direction < 0 { -1 } else { 1 };
+        let next = number.wrapping_add_signed(step);
+        if self.streak < PIN_AHEAD_AFTER {
+            return self.table.prefetch(next);
+        }
+        let more = if step > 0 { self.more.1 } else { self.more.0 };
         if !more {
             return;
         }
-        let next = number.wrapping_add_signed(self.direction);
         // Not a use: a long walk says little of what will be wanted again.
         self.ahead = self.table.cached(next, false).map(|block| (block, next));
-        self.table.prefetch(next.wrapping_add_signed(self.direction));
+        self.table.prefetch(next.wrapping_add_signed(step));
     }
 }
