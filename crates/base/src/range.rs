@@ -93,8 +93,8 @@ struct Tombstone {
 }
 
 impl Fragments {
-    /// Of `tombstones` in any order; those that cover no key are left out, equal ones kept. Takes
-    /// O(n log n) time and memory.
+    /// Of `tombstones` in any order; those that cover no key are left out, and of equal ones all but
+    /// one. Takes O(n log n) time and memory.
     ///
     /// # Panics
     /// If there are 2^31 or more.
@@ -103,6 +103,7 @@ impl Fragments {
         given.sort_unstable_by(|a, b| {
             a.start.cmp(b.start).then(a.end.cmp(b.end)).then(b.seq.cmp(&a.seq))
         });
+        given.dedup();
         assert!(given.len() < 1 << 31, "{} range tombstones at once", given.len());
         let mut bounds: Vec<&[u8]> =
             given.iter().flat_map(|given| [given.start, given.end]).collect();
@@ -298,6 +299,7 @@ mod tests {
             let mut kept: Vec<_> =
                 given.iter().filter(|given| !given.as_ref().is_empty()).collect();
             kept.sort_by_key(|t| (&t.start, &t.end, u64::MAX - t.seq));
+            kept.dedup();
             assert!(
                 fragments.tombstones().eq(kept.iter().map(|kept| kept.as_ref())),
                 "seed {seed}"

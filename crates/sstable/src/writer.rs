@@ -218,9 +218,6 @@ impl TableWriter {
             properties.widen(smallest.as_ref(), largest);
         }
         if !self.ranges.is_empty() {
-            self.ranges
-                .sort_unstable_by(|a, b| (&a.start, &a.end, a.seq).cmp(&(&b.start, &b.end, b.seq)));
-            self.ranges.dedup();
             let ranges = Fragments::new(self.ranges.iter().map(RangeTombstone::as_ref));
             properties.count_ranges(&ranges);
             let contents = ranges::encode(&ranges);
