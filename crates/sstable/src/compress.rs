@@ -6,6 +6,9 @@
 //! | 1 | their length (varint), an LZ4 block |
 //! | 2 | their length (varint), a Zstd frame, which may name the table's dictionary |
 //!
+//! Contents are compressed once, and stored as they are if that does not make them an eighth smaller: where
+//! Zstd gains little, LZ4 gains less, but for a few bytes of what is tiny. Only what Zstd may not store (PACK-1) is compressed again.
+//!
 //! # Invariants
 //! - PACK-1: packed contents are at most 255 times longer once unpacked (the most that LZ4 can do), so a
 //!   length that was made up costs no more memory than that. What Zstd would make smaller still is left
@@ -24,6 +27,8 @@ use stratalog_base::key::MAX_VALUE_BYTES;
 use self::no_zstd as zstd;
 use crate::options::Compression;
 
+/// What compression has to save: this part of the contents.
+const LEAST_GAIN: usize = 8;
 /// The most that packed contents expand (PACK-1).
 const MAX_EXPANSION: usize = 255;
 /// Longer contents, which no data block has, are not compressed. (LZ4 ends at 2 GiB.)
@@ -60,15 +65,23 @@ impl Packer {
     pub(crate) fn pack(&mut self, out: &mut Vec<u8>, contents: &[u8]) -> u8 {
         let len = contents.len();
         if (1..=MAX_PACKED_BYTES).contains(&len) {
-            if let Packer::Zstd(encoder) = self
-                && append(out, len, zstd::bound(len), |to| encoder.compress(contents, to))
-            {
-                return ZSTD;
-            }
-            let bound = lz4_flex::block::get_maximum_output_size(len);
-            let lz4 = |to: &mut [u8]| lz4_flex::block::compress_into(contents, to).ok();
-            if !matches!(self, Packer::Plain) && append(out, len, bound, lz4) {
-                return LZ4;
+            let zstd = |encoder: &mut zstd::Encoder, out: &mut Vec<u8>| {
+                append(out, len, zstd::bound(len), |to| encoder.compress(contents, to))
+            };
+            let lz4 = |out: &mut Vec<u8>| {
+                let bound = lz4_flex::block::get_maximum_output_size(len);
+                append(out, len, bound, |to| lz4_flex::block::compress_into(contents, to).ok())
+            };
+            let (code, gain) = match self {
+                Packer::Plain => (PLAIN, Gain::Little),
+                Packer::Lz4 => (LZ4, lz4(out)),
+                Packer::Zstd(encoder) => match zstd(encoder, out) {
+                    Gain::TooMuch => (LZ4, lz4(out)),
+                    gain => (ZSTD, gain),
+                },
+            };
+            if gain == Gain::Right {
+                return code;
             }
         }
         out.extend_from_slice(contents);
@@ -84,23 +97,35 @@ impl Packer {
     }
 }
 
-/// Appends `len` and what `compress` makes of that many bytes in no more than `bound`, if it is worth it.
+/// What compression makes of contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gain {
+    /// Less than [`LEAST_GAIN`].
+    Little,
+    Right,
+    /// More than readers believe (PACK-1).
+    TooMuch,
+}
+
+/// Appends `len` and what `compress` makes of that many bytes in no more than `bound`, if the gain is right.
 fn append(
     out: &mut Vec<u8>,
     len: usize,
     bound: usize,
     compress: impl FnOnce(&mut [u8]) -> Option<usize>,
-) -> bool {
+) -> Gain {
     let start = out.len();
     put_varint(out, len as u64);
     let body = out.len();
     out.resize(body + bound, 0);
-    let worth_it = |&written: &usize| {
-        written <= len - len / 8 && written * MAX_EXPANSION >= len // PACK-1
+    let written = compress(&mut out[body..]).unwrap_or(usize::MAX);
+    let gain = match written {
+        _ if written > len - len / LEAST_GAIN => Gain::Little,
+        _ if written * MAX_EXPANSION < len => Gain::TooMuch, // PACK-1
+        _ => Gain::Right,
     };
-    let written = compress(&mut out[body..]).filter(worth_it);
-    out.truncate(written.map_or(start, |written| body + written));
-    written.is_some()
+    out.truncate(if gain == Gain::Right { body + written } else { start });
+    gain
 }
 
 /// Unpacks the blocks of one table.
@@ -261,6 +286,13 @@ mod tests {
             let (code, body) = packed.last().unwrap();
             assert!(Unpacker::default().unpack(*code, body).is_err());
             assert!(Unpacker::new(b"any bytes").is_err());
+        }
+
+        #[test]
+        fn what_zstd_gains_little_from_is_stored_as_it_is() {
+            let tiny = vec![b"abcdefghabcdefghabcdef".to_vec()];
+            assert_eq!(packed(Compression::Lz4, &tiny).0[0].0, LZ4);
+            assert_eq!(packed(ZSTD_3, &tiny).0, [(PLAIN, tiny[0].clone())]);
         }
 
         #[test]
