@@ -6,7 +6,7 @@ use std::ops::Range;
 use stratalog_base::Result;
 use stratalog_base::fs::{File, read_exact_at};
 
-/// The most that is read at once. A block that is larger is read by itself.
+/// The most that is read at once. What is larger is read by itself.
 const MOST_BYTES: u64 = 256 << 10;
 /// Blocks read one by one before a growing window reads more than is wanted.
 const SINGLE_READS: u32 = 2;
@@ -21,12 +21,21 @@ pub(crate) struct Sweep {
     /// Reads so far, each of which went on where the one before ended.
     streak: u32,
     grows: bool,
+    /// The most that is read at once.
+    most_bytes: u64,
 }
 
 impl Default for Sweep {
     /// Reads as much as it may from the first read on.
     fn default() -> Self {
-        Sweep { start: 0, window: Vec::new(), last: 0..0, streak: 0, grows: false }
+        Sweep {
+            start: 0,
+            window: Vec::new(),
+            last: 0..0,
+            streak: 0,
+            grows: false,
+            most_bytes: MOST_BYTES,
+        }
     }
 }
 
@@ -35,6 +44,11 @@ impl Sweep {
     /// much, and twice that, and so on.
     pub(crate) fn growing() -> Sweep {
         Sweep { grows: true, ..Sweep::default() }
+    }
+
+    /// Reads no more than `bytes` at once from now on, and never more than [`MOST_BYTES`].
+    pub(crate) fn limit(&mut self, bytes: u64) {
+        self.most_bytes = bytes.min(MOST_BYTES);
     }
 
     /// Says that what comes next is unrelated to what was read.
@@ -63,9 +77,10 @@ impl Sweep {
     /// How much to read where `wanted` is missing.
     fn window_bytes(&self, wanted: u64) -> u64 {
         match self.streak.checked_sub(SINGLE_READS) {
-            _ if !self.grows => MOST_BYTES,
+            _ if !self.grows => self.most_bytes,
             None => wanted,
-            Some(doublings) => wanted.saturating_mul(2 << doublings.min(20)).min(MOST_BYTES),
+            // As many of what is wanted as fit, if they are equally long: the last one whole.
+            Some(doublings) => wanted * (2 << doublings.min(20)).min(self.most_bytes / wanted),
         }
     }
 
@@ -103,7 +118,10 @@ impl Sweep {
     fn fill(&mut self, file: &dyn File, range: Range<u64>) -> Result<()> {
         // Empty until read: a failed read must not leave a window of zeros.
         let mut window = std::mem::take(&mut self.window);
-        window.resize((range.end - range.start) as usize, 0);
+        let len = (range.end - range.start) as usize;
+        window.truncate(len);
+        window.shrink_to(self.most_bytes as usize);
+        window.resize(len, 0);
         read_exact_at(file, &mut window, range.start)?;
         (self.start, self.window) = (range.start, window);
         Ok(())

@@ -258,32 +258,51 @@ fn a_scan_over_cached_values_is_ahead_where_they_end() {
     assert_eq!(fs.reads(), read, "what a scan met is cached");
 }
 
+/// As many value files, each with `values`, and their handles.
+fn files(fs: &SimFs, count: u64, values: &[Vec<u8>]) -> Vec<(ValueFile, Vec<ValueHandle>)> {
+    let cache = BlockCache::new(0);
+    let file = |id| {
+        let path = format!("{count}-{id}.val");
+        let mut writer =
+            ValueWriter::new(fs.create(Path::new(&path)).unwrap(), id, Compression::None);
+        let handles = values.iter().map(|value| writer.append(value).unwrap()).collect();
+        writer.finish().unwrap();
+        let file = fs.open(Path::new(&path)).unwrap();
+        (ValueFile::open(file, id, cache.clone()).unwrap(), handles)
+    };
+    (1..=count).map(file).collect()
+}
+
 #[test]
-fn a_scan_reads_ahead_of_several_files_at_once() {
+fn a_scan_reads_ahead_of_many_files_at_once_which_share_memory() {
     let values: Vec<_> = (0..200).map(|i| vec![i as u8; 1000]).collect();
     let fs = SimFs::new();
-    let cache = BlockCache::new(0);
-    for (count, expected) in [(8, 8 * 9), (9, 9 * 200)] {
-        let files: Vec<_> = (1..=count)
-            .map(|id| {
-                let path = format!("{count}-{id}.val");
-                let file = fs.create(Path::new(&path)).unwrap();
-                let mut writer = ValueWriter::new(file, id, Compression::None);
-                let append = |value: &Vec<u8>| writer.append(value).unwrap();
-                let handles: Vec<_> = values.iter().map(append).collect();
-                writer.finish().unwrap();
-                let file = fs.open(Path::new(&path)).unwrap();
-                (ValueFile::open(file, id, cache.clone()).unwrap(), handles)
-            })
-            .collect();
+    // One, one, two, four … 64, the rest; the same to 32, three times the 41 that fit, the rest; one each.
+    for (count, reads_a_file) in [(8, 9), (100, 11), (129, 200)] {
+        let files = files(&fs, count, &values);
         let (mut ahead, before) = (ValuesAhead::default(), fs.reads());
         for (index, value) in values.iter().enumerate() {
             for (file, handles) in &files {
                 assert_eq!(file.scan(&handles[index], &mut ahead).unwrap(), *value);
             }
         }
-        assert_eq!(fs.reads() - before, expected, "{count} files in turn");
+        assert_eq!(fs.reads() - before, count * reads_a_file, "{count} files in turn");
     }
+}
+
+#[test]
+fn files_that_a_scan_has_left_take_no_memory_from_others() {
+    let values: Vec<_> = (0..520).map(|i| vec![i as u8; 1000]).collect();
+    let fs = SimFs::new();
+    let (mut ahead, mut per_file) = (ValuesAhead::default(), Vec::new());
+    for (file, handles) in files(&fs, 60, &values) {
+        let before = fs.reads();
+        for (handle, value) in handles.iter().zip(&values) {
+            assert_eq!(file.scan(handle, &mut ahead).unwrap(), *value);
+        }
+        per_file.push(fs.reads() - before);
+    }
+    assert_eq!(per_file, [11; 60], "one, one, two, four … 256, the rest");
 }
 
 #[test]
