@@ -58,7 +58,7 @@
 //! | `shared.rs` | a decoded block in one allocation, with a count of handles |
 //! | `slab.rs` | memory for decoded blocks, in huge pages |
 //! | `grace.rs` | when what was evicted can be freed |
-//! | `cache.rs` | [`BlockCache`]: slots and clock |
+//! | `cache.rs`, `cache/` | [`BlockCache`]: clock and limits; the slots of a table |
 //! | `handles.rs` | [`Handles`]: more files than may be open |
 //! | `meta.rs` | what is read when a table is opened, and from where everything else |
 //! | `table.rs` | [`Table`]: open, `get` |
