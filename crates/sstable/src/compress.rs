@@ -32,7 +32,7 @@ const LEAST_GAIN: usize = 8;
 /// The most that packed contents expand (PACK-1).
 const MAX_EXPANSION: usize = 255;
 /// Longer contents, which no data block has, are not compressed. (LZ4 ends at 2 GiB.)
-const MAX_PACKED_BYTES: usize = MAX_VALUE_BYTES + (16 << 20);
+const MAX_CONTENTS_BYTES: usize = MAX_VALUE_BYTES + (16 << 20);
 
 const PLAIN: u8 = 0;
 const LZ4: u8 = 1;
@@ -64,7 +64,7 @@ impl Packer {
     /// Appends `contents`, compressed if that is worth it. Returns the code.
     pub(crate) fn pack(&mut self, out: &mut Vec<u8>, contents: &[u8]) -> u8 {
         let len = contents.len();
-        if (1..=MAX_PACKED_BYTES).contains(&len) {
+        if (1..=MAX_CONTENTS_BYTES).contains(&len) {
             let zstd = |encoder: &mut zstd::Encoder, out: &mut Vec<u8>| {
                 append(out, len, zstd::bound(len), |to| encoder.compress(contents, to))
             };
@@ -169,7 +169,7 @@ fn unpack(
     decompress: impl FnOnce(&[u8], &mut [u8]) -> Option<usize>,
 ) -> Result<Option<Vec<u8>>, Malformed> {
     let mut decoder = Decoder::new(body);
-    let max = body.len().saturating_mul(MAX_EXPANSION).min(MAX_PACKED_BYTES);
+    let max = body.len().saturating_mul(MAX_EXPANSION).min(MAX_CONTENTS_BYTES);
     let len = decoder.varint_max(max)?; // PACK-1
     let mut contents = vec![0; len];
     match decompress(decoder.rest(), &mut contents) {

@@ -288,23 +288,23 @@ impl Cursor for TableCursor {
     ) -> usize {
         assert!(self.valid);
         let (block, _) = self.block.as_ref().expect("valid");
-        let stretch = block.stretch();
+        let walk = block.walk();
         let first = self.index + 1;
         let last = (first.saturating_add(most)).min(self.window.end);
         self.valid = false; // Should `seen` panic.
         let (mut index, mut entry, mut trailer) = (self.index, self.entry, self.trailer);
         for next in first..last {
             let start = entry.end;
-            entry = stretch.entry_at(start);
-            trailer = stretch.trailer(next);
+            entry = walk.entry_at(start);
+            trailer = walk.trailer(next);
             index = next;
             // BLOCK-2, as in `next`.
-            self.user.replace_tail(entry.shared, &stretch.entries[entry.suffix_at..entry.value_at]);
+            self.user.replace_tail(entry.shared, &walk.entries[entry.suffix_at..entry.value_at]);
             if let Some((ahead, _)) = &self.ahead {
                 ahead.prefetch_step(index, start..entry.end, self.reads.keys_only);
             }
             let key = KeyRef { user: self.user.as_slice(), trailer };
-            if !seen(key, &stretch.entries[entry.value_at..entry.end]) {
+            if !seen(key, &walk.entries[entry.value_at..entry.end]) {
                 break;
             }
         }

@@ -70,7 +70,7 @@ impl Ends {
             return Err(Error::corrupt(path, start, "footer damaged, or cut off"));
         }
         let (fields, version) = sealed.split_first_chunk().expect("the checksum lies behind");
-        let version = version.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte));
+        let version = u32::from_le_bytes(*version.first_chunk().expect("it fills what is between"));
         if version > self.version {
             let (path, supported) = (path.to_owned(), self.version);
             return Err(Error::NewerFormat { path, found: version, supported });

@@ -5,11 +5,11 @@
 //! | 0 | n | stored | the contents, packed as [`crate::compress`] says |
 //! | n | 1 | kind | [`BlockKind`] |
 //! | n + 1 | 1 | compression | 0 none, 1 LZ4, 2 Zstd |
-//! | n + 2 | 4 | checksum | CRC-32C of the n + 2 bytes before, the block's file offset and the table's number (8 bytes each, little-endian) |
+//! | n + 2 | 4 | checksum | CRC-32C of the n + 2 bytes before, the block's file offset and the file's number (8 bytes each, little-endian) |
 //!
 //! # Invariants
-//! - SEAL-1: a block opens only as the kind, at the offset and in the table it was sealed for.
-//! - FRAME-2: opening allocates no more than PACK-1 allows.
+//! - SEAL-1: a block opens only as the kind, at the offset and in the file it was sealed for.
+//! - SEAL-2: opening allocates no more than PACK-1 allows.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -59,7 +59,8 @@ impl BlockKind {
 /// Where a block stands: all that its checksum covers beside its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    pub(crate) table: u64,
+    /// The file's number.
+    pub(crate) file: u64,
     pub(crate) kind: BlockKind,
     pub(crate) offset: u64,
 }
@@ -68,7 +69,7 @@ impl Place {
     fn checksum(&self, sealed: &[u8]) -> u32 {
         let mut place = [0; 16];
         place[..8].copy_from_slice(&self.offset.to_le_bytes());
-        place[8..].copy_from_slice(&self.table.to_le_bytes());
+        place[8..].copy_from_slice(&self.file.to_le_bytes());
         crc32c::crc32c_append(crc32c::crc32c(sealed), &place)
     }
 
@@ -115,7 +116,7 @@ pub(crate) fn open<'a>(
         return malformed(body.len(), "a block of another kind");
     }
     if let Some(contents) = unpacker.unpack(compression, body)? {
-        return Ok(Cow::Owned(contents)); // FRAME-2
+        return Ok(Cow::Owned(contents)); // SEAL-2
     }
     let len = body.len();
     Ok(match stored {
@@ -151,7 +152,7 @@ pub(crate) fn correct(stored: &mut [u8], place: Place) {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { table: 7, kind: BlockKind::Data, offset: 4096 };
+    const PLACE: Place = Place { file: 7, kind: BlockKind::Data, offset: 4096 };
 
     fn sealed(contents: &[u8], packer: Option<&mut Packer>) -> Vec<u8> {
         let mut out = Vec::new();
@@ -184,7 +185,7 @@ mod tests {
         // SEAL-1
         let stored = sealed(b"contents", None);
         for elsewhere in [
-            Place { table: 8, ..PLACE },
+            Place { file: 8, ..PLACE },
             Place { offset: 0, ..PLACE },
             Place { kind: BlockKind::TopIndex, ..PLACE },
         ] {

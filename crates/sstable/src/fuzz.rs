@@ -125,7 +125,7 @@ pub fn summary(bytes: &[u8]) -> Result<TableSummary, Malformed> {
 
 /// A framed data block, checksum corrected so that decompression is reached.
 pub fn frame(bytes: &[u8]) -> Result<usize, Malformed> {
-    let place = Place { table: 0, kind: BlockKind::Data, offset: 0 };
+    let place = Place { file: 0, kind: BlockKind::Data, offset: 0 };
     let mut stored = bytes.to_vec();
     frame::correct(&mut stored, place);
     let contents = frame::open(Cow::Owned(stored), place, &Unpacker::default())?;
@@ -136,7 +136,7 @@ pub fn frame(bytes: &[u8]) -> Result<usize, Malformed> {
 /// A dictionary, and a framed data block that is opened with it.
 pub fn dictionary(bytes: &[u8], stored: &[u8]) -> Result<usize, Malformed> {
     let unpacker = Unpacker::new(bytes)?;
-    let place = Place { table: 0, kind: BlockKind::Data, offset: 0 };
+    let place = Place { file: 0, kind: BlockKind::Data, offset: 0 };
     let mut stored = stored.to_vec();
     frame::correct(&mut stored, place);
     frame::open(Cow::Owned(stored), place, &unpacker).map(|contents| contents.len())
@@ -154,7 +154,7 @@ pub fn heal(bytes: &mut [u8], table: u64) {
     };
     let mut unpacker = Unpacker::default();
     let mut block = |kind, range: &Range<u64>, unpacker: &Unpacker| {
-        let place = Place { table, kind, offset: range.start };
+        let place = Place { file: table, kind, offset: range.start };
         let stored = bytes.get_mut(range.start as usize..range.end as usize)?;
         frame::correct(stored, place);
         frame::open(Cow::Borrowed(stored), place, unpacker).ok().map(Cow::into_owned)

@@ -197,7 +197,7 @@ impl Table {
     ) -> Result<()> {
         // Decoding the index checked that the range lies in the file.
         let mut stored = vec![0; (at.end - at.start) as usize];
-        let place = Place { table: self.summary().id, kind: BlockKind::Data, offset: at.start };
+        let place = Place { file: self.summary().id, kind: BlockKind::Data, offset: at.start };
         let opened = read_exact_at(self.file(), &mut stored, at.start).and_then(|()| {
             frame::open(Cow::Borrowed(&stored), place, &self.meta().unpacker)
                 .and_then(|contents| Ok((contents.len(), Block::decode(&contents)?)))

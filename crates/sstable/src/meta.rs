@@ -59,7 +59,7 @@ impl<'a> Stored<'a> {
         unpacker: &Unpacker,
         decode: impl FnOnce(Vec<u8>) -> Result<T, Malformed>,
     ) -> Result<T> {
-        let place = Place { table: self.table, kind, offset: range.start };
+        let place = Place { file: self.table, kind, offset: range.start };
         let [start, end] = [range.start, range.end].map(|at| (at - self.start) as usize);
         let stored = &self.bytes[start..end];
         checksums.extend(frame::checksum(stored));
@@ -158,7 +158,7 @@ impl Meta {
         offset: u64,
         stored: Cow<'_, [u8]>,
     ) -> Result<Block> {
-        let place = Place { table: self.summary.id, kind: BlockKind::Data, offset };
+        let place = Place { file: self.summary.id, kind: BlockKind::Data, offset };
         frame::open(stored, place, &self.unpacker)
             .and_then(|contents| Block::decode(&contents))
             .map_err(|malformed| place.corrupt(file.path(), malformed))

@@ -54,7 +54,7 @@ impl Out {
         contents: &[u8],
         packer: Option<&mut Packer>,
     ) -> Result<()> {
-        let place = Place { table: self.id, kind, offset: self.offset() };
+        let place = Place { file: self.id, kind, offset: self.offset() };
         let checksum = seal(&mut self.buffer, contents, packer, place);
         self.digest = digest(self.digest, checksum);
         if self.buffer.len() < WRITE_BYTES { Ok(()) } else { self.write() }

@@ -92,7 +92,7 @@ fn take_bounds<'a>(decoder: &mut Decoder<'a>) -> Result<Vec<&'a [u8]>, Malformed
     Ok(bounds)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

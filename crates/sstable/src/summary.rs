@@ -163,7 +163,7 @@ pub(crate) fn take_value_refs(decoder: &mut Decoder<'_>) -> Result<Vec<ValueRef>
     Ok(refs)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use stratalog_base::Kind;

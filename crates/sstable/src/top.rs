@@ -154,7 +154,7 @@ impl Top {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use stratalog_base::Kind;

@@ -25,12 +25,12 @@ impl Table {
         let mut tail_checksums = Vec::new();
         let meta = Meta::read(file, self.summary().id, &mut tail_checksums)?;
         let corrupt = |offset, what: &str| Err(Error::corrupt(file.path(), offset, what));
-        let data_end = meta.parts.data.end;
+        let parts = &meta.parts;
         if meta.summary != *self.summary() {
-            return corrupt(data_end, "another table than was opened");
+            return corrupt(parts.properties.start, "another table than was opened");
         }
         let mut sweep = Sweep::default();
-        let magic = sweep.read(file, 0..MAGIC.len() as u64, 0..data_end)?;
+        let magic = sweep.read(file, 0..MAGIC.len() as u64, 0..parts.data.end)?;
         if *magic != MAGIC {
             return corrupt(0, "wrong magic number");
         }
@@ -42,23 +42,22 @@ impl Table {
             for index in 0..partition.index.len() {
                 let range = partition.index.range(index);
                 let offset = range.start;
-                let (block, checksum) =
-                    meta.sweep(file, range, meta.parts.data.clone(), &mut sweep)?;
+                let (block, checksum) = meta.sweep(file, range, parts.data.clone(), &mut sweep)?;
                 sum = checksum.into_iter().fold(sum, digest);
                 if let Err(what) = seen.block(&block, &partition, (number, index)) {
                     return corrupt(offset, &what);
                 }
             }
             if let Err(what) = seen.partition(number) {
-                return corrupt(data_end, what);
+                return corrupt(parts.top.start, what);
             }
         }
         checksums.extend(tail_checksums);
         if seen.into_properties() != meta.properties {
-            return corrupt(data_end, "properties are not those of the entries");
+            return corrupt(parts.properties.start, "properties are not those of the entries");
         }
         if checksums.into_iter().fold(sum, digest) != meta.summary.checksum {
-            return corrupt(data_end, "digest is not that of the blocks");
+            return corrupt(parts.properties.end, "digest is not that of the blocks");
         }
         Ok(meta.properties.entries)
     }

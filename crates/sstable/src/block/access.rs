@@ -7,10 +7,10 @@ use super::{Block, Entry, Header};
 impl Block {
     /// The entries and what else a walk over many of them needs, looked up once.
     #[inline]
-    pub(crate) fn stretch(&self) -> Stretch<'_> {
+    pub(crate) fn walk(&self) -> Walk<'_> {
         let (_, rest) = self.bytes().split_at(8 * self.len());
         let (column, entries) = rest.split_at(self.entries_at as usize - 8 * self.len());
-        Stretch { header: self, column, entries }
+        Walk { header: self, column, entries }
     }
 
     /// Number of entries, at least 1.
@@ -108,13 +108,13 @@ impl Block {
 
 /// The parts of a block that a walk over it reads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretch<'a> {
+pub(crate) struct Walk<'a> {
     header: &'a Header,
     column: &'a [u8],
     pub(crate) entries: &'a [u8],
 }
 
-impl Stretch<'_> {
+impl Walk<'_> {
     /// The entry that starts at `offset`.
     #[inline]
     pub(crate) fn entry_at(&self, offset: usize) -> Entry {

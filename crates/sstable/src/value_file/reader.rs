@@ -238,7 +238,7 @@ impl ValueFile {
     }
 
     fn place(&self, kind: BlockKind, offset: u64) -> Place {
-        Place { table: self.footer.file, kind, offset }
+        Place { file: self.footer.file, kind, offset }
     }
 
     fn open_frame<'a>(

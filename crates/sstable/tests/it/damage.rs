@@ -167,7 +167,7 @@ fn a_flipped_bit_in_transit_is_not_cached() {
 }
 
 #[test]
-fn a_failed_write_or_sync_leaves_no_table() {
+fn a_failed_write_or_sync_fails_the_writer() {
     let entries = random_entries(13, 3000, 2);
     let attempt = |fs: &SimFs| -> Result<()> {
         use stratalog_base::fs::Fs;

@@ -125,7 +125,6 @@ fn any_flipped_byte_is_told_with_file_and_offset_or_changes_nothing() {
                         assert!(path == Path::new(PATH) && offset < summary.bytes);
                         told += 1;
                     }
-                    // Of the version, which its own checksum does not cover before it is read.
                     Err(error) => panic!("byte {at}: {error}"),
                 };
                 match open(&fs) {
