@@ -13,7 +13,7 @@
 //! | [`mod@slice`] | bytes that keep alive what holds them, so values are not copied |
 //! | [`error`] | the one error type, which names file, offset and operation |
 //! | [`fs`] | the file-system trait, [`fs::OsFs`] and (feature `sim`) the simulated file system |
-//! | [`sync`] | locks, atomics and threads, for production and for loom |
+//! | [`sync`] | locks, atomics, fences and threads, for production and for loom |
 
 pub mod budget;
 pub mod codec;

@@ -55,9 +55,10 @@
 //! frame, and look at the last read-modify-write of the frame's owner. If it came before the step that
 //! moved `published` here, that step acquired the head, and the walk after it finds the frame. If it
 //! came after, or was that step itself, the owner's own walk started here and found its own frame. Both
-//! go on. Who only looks ([`Ring::is_whole`]) makes no such step; the next who advances finds what it saw, as
-//! far as it sees it, and who must see it has a fence for that (`after_publish` in `core`). No `SeqCst` is needed, since the read-modify-writes of one word have a total order. `freed`
-//! stops neither: the owner had acquired enough of it to reserve, and passes it on with the head.
+//! go on. No `SeqCst` is needed, since the read-modify-writes of one word have a total order. `freed`
+//! stops neither: the owner had acquired enough of it to reserve, and passes it on with the head. Who only
+//! looks ([`Ring::is_whole`]) makes no such step, and RING-5 promises nothing of its frame: who must find that
+//! has a fence for it (`wait_published` in `core`, and the drain's alarm).
 //!
 //! RING-8: a younger lap's word behind the start of a look exists only once `freed` has passed that start. Its
 //! writer acquired that, and releases it by a fence before it writes; the look acquires it with the word, which
