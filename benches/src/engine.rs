@@ -244,6 +244,9 @@ mod tests {
 
     type Entry = (Vec<u8>, Vec<u8>);
 
+    /// Where a store of ours keeps records that are in no segment yet.
+    const RING: &str = "ring.wal";
+
     /// A directory that is removed with its contents.
     struct Dir(PathBuf);
 
@@ -255,12 +258,22 @@ mod tests {
             Dir(dir)
         }
 
-        /// What a process that was killed now would leave behind.
+        /// What a process that was killed now would leave behind, if it only moves around what it has.
         fn as_killed(&self, name: &str) -> Dir {
             let copy = Dir::new(name);
-            let from = self.0.join(".");
-            let copied = Command::new("cp").arg("-r").arg(from).arg(&copy.0).status().unwrap();
-            assert!(copied.success());
+            let copied = (0..100).any(|_| {
+                std::fs::remove_dir_all(&copy.0).unwrap();
+                std::fs::create_dir(&copy.0).unwrap();
+                // Our records move from the ring to segments, so the ring as it was before those are copied.
+                let ring = std::fs::read(self.0.join(RING));
+                let from = self.0.join(".");
+                let copied = Command::new("cp").arg("-r").arg(from).arg(&copy.0).status().unwrap();
+                if let Ok(ring) = ring {
+                    std::fs::write(copy.0.join(RING), ring).unwrap();
+                }
+                copied.success() // Else a file was renamed or removed meanwhile.
+            });
+            assert!(copied);
             copy
         }
     }

@@ -429,7 +429,7 @@ mod tests {
         let run = |measure: Measure| measure.run(|_| |_| Ok(1)).unwrap().seconds;
         let whole = run(Measure::new("time", &plan, &dir));
         let steady = run(Measure::new("steady", &plan, &dir).until_steady());
-        assert!(whole >= 0.2 && steady <= whole * 1.5, "{whole} {steady}");
+        assert!(whole >= 0.2 && steady <= whole * 3.0, "{whole} {steady}");
     }
 
     #[test]
