@@ -1,21 +1,19 @@
 //! [`Store::check`]: every file of a store, from front to back.
 //!
-//! Tables come first, and what their entries refer to in value files is noted. Then the records of each
+//! Tables come first, and what their entries refer to in value files is noted on the way. Then the records of each
 //! value file are held against the notes. Following the handles instead would read the values twice, the
 //! first time in the order of keys.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use stratalog_base::{Cursor, Error, Kind, Result};
+use stratalog_base::{Error, Kind, Result};
 use stratalog_compaction::Shape;
-use stratalog_sstable::{ReadUse, ValueHandle};
+use stratalog_sstable::ValueHandle;
 
 use crate::file_name::DataFile;
 use crate::manifest;
-use crate::open_file::OpenTable;
 use crate::store::Store;
-use crate::tree::Tree;
 
 /// What [`crate::Db::check`] found: nothing but good entries, or it would have returned the error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +39,15 @@ impl Store {
         for (_, table) in tree.tables() {
             report.tables += 1;
             report.bytes += table.summary().bytes;
-            report.entries += table.file.verify()?;
-            let told = |what| Error::corrupt(&DataFile::Table(table.id()).path(&self.dir), 0, what);
-            note_handles(table, &tree, &mut notes, told)?;
+            report.entries += table.file.verify(|key, value| {
+                if key.trailer.kind() != Kind::Separated {
+                    return Ok(());
+                }
+                let handle = ValueHandle::of_entry(value);
+                let records = tree.values.file(&handle)?.summary().records;
+                let path = || DataFile::Table(table.id()).path(&self.dir);
+                notes.take(&handle, records).map_err(|what| Error::corrupt(&path(), 0, what))
+            })?;
         }
         for file in tree.values.files() {
             report.value_files += 1;
@@ -55,29 +59,6 @@ impl Store {
         }
         Ok(report)
     }
-}
-
-/// Notes the handles in `table`, which stands in `tree`; `told` makes errors of what is wrong with them.
-fn note_handles(
-    table: &OpenTable,
-    tree: &Tree,
-    notes: &mut Notes,
-    told: impl Fn(String) -> Error,
-) -> Result<()> {
-    if table.summary().value_refs.is_empty() {
-        return Ok(());
-    }
-    let mut cursor = table.file.cursor(ReadUse::Sweep);
-    cursor.seek_first()?;
-    while cursor.valid() {
-        if cursor.key().trailer.kind() == Kind::Separated {
-            let handle = ValueHandle::of_entry(cursor.value());
-            let records = tree.values.file(&handle)?.summary().records;
-            notes.take(&handle, records).map_err(&told)?;
-        }
-        cursor.next()?;
-    }
-    Ok(())
 }
 
 /// What tables say of the records of value files: by file and number, where a record lies; nowhere if no

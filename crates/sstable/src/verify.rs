@@ -16,11 +16,11 @@ use crate::table::Table;
 impl Table {
     /// Reads the whole file anew, past the cache, and checks every checksum, the order of all keys,
     /// that index and filter lead to each of them, and that sequence ranges, properties and digest are
-    /// right. Returns the number of entries.
+    /// right. Calls `seen` with every entry, in order: a separated one with its handle. Returns the number of entries.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for the first thing that does not hold, or as a read.
-    pub fn verify(&self) -> Result<u64> {
+    /// [`Error::Corrupt`] for the first thing that does not hold, or as a read; what `seen` returns.
+    pub fn verify(&self, mut seen: impl FnMut(KeyRef<'_>, &[u8]) -> Result<()>) -> Result<u64> {
         let file = self.file();
         let mut tail_checksums = Vec::new();
         let meta = Meta::read(file, self.summary().id, &mut tail_checksums)?;
@@ -35,7 +35,7 @@ impl Table {
             return corrupt(0, "wrong magic number");
         }
         drop(magic);
-        let mut seen = Seen::new(&meta);
+        let mut checked = Checked::new(&meta);
         let (mut sum, mut checksums) = (meta.summary.id, Vec::new());
         for number in 0..meta.top.len() {
             let partition = meta.read_partition(file, number, true, &mut checksums)?;
@@ -44,16 +44,15 @@ impl Table {
                 let offset = range.start;
                 let (block, checksum) = meta.sweep(file, range, parts.data.clone(), &mut sweep)?;
                 sum = checksum.into_iter().fold(sum, digest);
-                if let Err(what) = seen.block(&block, &partition, (number, index)) {
-                    return corrupt(offset, &what);
-                }
+                let wrong = |what| Error::corrupt(file.path(), offset, what);
+                checked.block(&block, &partition, (number, index), &mut seen, wrong)?;
             }
-            if let Err(what) = seen.partition(number) {
+            if let Err(what) = checked.partition(number) {
                 return corrupt(parts.top.start, what);
             }
         }
         checksums.extend(tail_checksums);
-        if seen.into_properties() != meta.properties {
+        if checked.into_properties() != meta.properties {
             return corrupt(parts.properties.start, "properties are not those of the entries");
         }
         if checksums.into_iter().fold(sum, digest) != meta.summary.checksum {
@@ -64,7 +63,7 @@ impl Table {
 }
 
 /// What has been seen of a table's entries so far.
-struct Seen<'a> {
+struct Checked<'a> {
     meta: &'a Meta,
     properties: Properties,
     first: Option<InternalKey>,
@@ -73,23 +72,26 @@ struct Seen<'a> {
     seqs: Option<RangeInclusive<SeqNo>>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Checked<'a> {
     fn new(meta: &'a Meta) -> Self {
-        Seen { meta, properties: Properties::new(), first: None, last: None, seqs: None }
+        Checked { meta, properties: Properties::new(), first: None, last: None, seqs: None }
     }
 
-    /// Checks the next block, which has this number in the partition of that number.
+    /// Checks the next block, which has this number in the partition of that number, and shows its entries;
+    /// `corrupt` makes an error of a sentence.
     fn block(
         &mut self,
         block: &Block,
         partition: &Partition,
         (number, index): (usize, usize),
-    ) -> Result<(), String> {
+        seen: &mut impl FnMut(KeyRef<'_>, &[u8]) -> Result<()>,
+        corrupt: impl Fn(String) -> Error,
+    ) -> Result<()> {
         let (mut user, mut seqs) = (Vec::new(), None);
         for at in 0..block.len() {
             let entry = block.entry(at);
             let key = block.key(at, &entry, &mut user);
-            let wrong = |what| format!("entry {at}: {what}");
+            let wrong = |what| corrupt(format!("entry {at}: {what}"));
             if self.meta.top.find(key) != number || partition.index.find(key) != index {
                 return Err(wrong("index leads to another block")); // TOP-1, INDEX-1
             }
@@ -103,11 +105,12 @@ impl<'a> Seen<'a> {
                 return Err(wrong("filter does not contain the key's prefix")); // TOP-2
             }
             self.entry(key, block.value(&entry)).map_err(wrong)?;
+            seen(key, block.value(&entry))?;
             widen(&mut seqs, key.trailer.seq());
         }
         let seqs = seqs.expect("a block has entries");
         if seqs != partition.index.seqs(index) {
-            return Err("sequence range in the index is not the block's".to_owned()); // INDEX-2
+            return Err(corrupt("sequence range in the index is not the block's".to_owned())); // INDEX-2
         }
         widen(&mut self.seqs, *seqs.start());
         widen(&mut self.seqs, *seqs.end());
@@ -124,7 +127,7 @@ impl<'a> Seen<'a> {
 
     /// What the table's properties should be.
     fn into_properties(self) -> Properties {
-        let Seen { meta, mut properties, first, last, .. } = self;
+        let Checked { meta, mut properties, first, last, .. } = self;
         if let (Some(first), Some(last)) = (first, last) {
             properties.widen(first.as_ref(), last.as_ref());
         }

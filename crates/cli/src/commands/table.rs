@@ -44,7 +44,7 @@ fn verify(path: &Path, json: bool) -> Result<(), Failure> {
     let (kind, noun, id, entries, read) = match open(path)? {
         Opened::Table(table) => {
             let summary = table.summary();
-            ("table", "entries", summary.id, table.verify()?, summary.bytes)
+            ("table", "entries", summary.id, table.verify(|_, _| Ok(()))?, summary.bytes)
         }
         Opened::Values(file) => {
             let summary = file.verify(|_, _| Ok(()))?;
