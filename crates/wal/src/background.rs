@@ -31,7 +31,8 @@ const RUNNING: u8 = 1;
 const DEAD: u8 = 2;
 
 impl Pulse {
-    fn set(&self, health: Health) {
+    /// Notes how it is.
+    pub fn set(&self, health: Health) {
         let health = match health {
             Health::Stopped => STOPPED,
             Health::Running => RUNNING,

@@ -73,8 +73,8 @@ pub struct Core {
     pub durable: GroupCommit<()>,
     /// Not 0 if more has become durable since the last mark in the ring.
     mark_due: AtomicU64,
-    /// Waiters for `published` that whoever publishes must look after.
-    watchers: Padded<AtomicUsize>,
+    /// Nobody has waited for `published` to come beyond this: who publishes what is below looks after those who wait.
+    watched: Padded<AtomicU64>,
     /// Those who found no room.
     crowd: AtomicUsize,
     turn: Mutex<()>,
@@ -151,7 +151,7 @@ impl Core {
             written: GroupCommit::new(start, Writer::new(segment, drain)),
             durable: GroupCommit::new(start, ()),
             mark_due: AtomicU64::new(0),
-            watchers: Padded::default(),
+            watched: Padded::default(),
             crowd: AtomicUsize::new(0),
             turn: Mutex::new(()),
             switching: Mutex::new(()),

@@ -1,12 +1,13 @@
 //! Taking a place: in the queue, in the ring, or, where there is no room, after waiting for some.
 
 use std::io::IoSlice;
+use std::ops::Range;
 use std::time::Duration;
 
 use stratalog_base::sync::{self, AtomicUsize, Instant, MutexGuard, Ordering, light_fence};
 use stratalog_base::{Error, Result};
 
-use super::{Core, RingFront};
+use super::{Core, RingFront, Writer};
 use crate::alarm::Urgency;
 use crate::frame::{Draft, Kind, PROMISE_BYTES};
 use crate::options::{Backend, Overflow};
@@ -17,6 +18,8 @@ use crate::{Place, Position};
 
 /// How often one who waits for room may be passed by before it takes a turn.
 const STARVED_TRIES: u32 = 4;
+/// So often in a ring's length those who publish see whether they should help to write.
+const HELP_STEPS: u64 = 128;
 
 impl Core {
     /// Gives `draft` its place.
@@ -61,7 +64,7 @@ impl Core {
             self.write_big(position, std::slice::from_ref(draft))?;
         } else {
             self.publish(&mut reservation, draft);
-            self.after_publish(front, end);
+            self.after_publish(front, position..end);
         }
         Ok(Place { start: position, position, end })
     }
@@ -101,7 +104,7 @@ impl Core {
         let mark = Draft::new(Kind::Mark, &parts).expect("8 bytes are not too long");
         self.publish(&mut reservation, &mark);
         self.publish(&mut reservation, draft);
-        self.after_publish(front, end);
+        self.after_publish(front, start..end);
         Ok(Place { start, position: start + PROMISE_BYTES, end })
     }
 
@@ -123,7 +126,7 @@ impl Core {
             self.write_big(start, drafts)?;
         } else {
             drafts.iter().for_each(|draft| self.publish(&mut reservation, draft));
-            self.after_publish(front, end);
+            self.after_publish(front, start..end);
         }
         let mut next = start;
         for draft in drafts {
@@ -135,15 +138,33 @@ impl Core {
 
     /// Looks after those who wait for what was published, and lets the drain know of a ring half full.
     #[inline]
-    fn after_publish(&self, front: &RingFront, end: Position) {
+    fn after_publish(&self, front: &RingFront, published: Range<Position>) {
         // Between the frame's publication and the looks at who waits: pairs with `wait_published` and
         // with the reset in `Alarm::wait`. Either we see them, or they see the frame.
         light_fence();
-        if self.watchers.load(Ordering::Relaxed) > 0 {
+        if published.start < self.watched.load(Ordering::Relaxed) {
             self.published.raise(front.ring.advance());
         }
-        if end.saturating_sub(front.ring.freed()) > front.ring.capacity() / 2 {
+        let (waiting, capacity) =
+            (published.end.saturating_sub(front.ring.freed()), front.ring.capacity());
+        if waiting > capacity / 2 {
             self.write_alarm.raise_after_fence(Urgency::Now);
+            let step = (capacity / HELP_STEPS).max(8);
+            let is_due = published.start / step != published.end / step;
+            if is_due && waiting > capacity / 8 * 5 {
+                self.help();
+            }
+        }
+    }
+
+    /// Writes a part of what waits, if nobody does, and who appends may be made to wait at all: the thread that should
+    /// write may be waiting for a processor itself, and if all others then wait for room, a processor has nothing to do.
+    #[cold]
+    fn help(&self) {
+        if matches!(self.options.overflow, Overflow::Block | Overflow::WriteThrough) {
+            let write = |writer: &mut Writer| self.lead(|| self.write(writer, Cause::Full));
+            _ = self.written.lead_if_free(write); // A failure is told to whoever waits, or appends next.
+            self.published.raise(self.written.reached()); // As in `write_to`.
         }
     }
 
@@ -266,17 +287,20 @@ mod tests {
     use std::path::Path;
 
     use stratalog_base::fs::SimFs;
-    use stratalog_base::sync::{Arc, Mutex, spawn, yield_now};
+    use stratalog_base::sync::{Arc, AtomicBool, Mutex, spawn, yield_now};
 
     use super::*;
+    use crate::Durability;
     use crate::files::Files;
     use crate::options::LogOptions;
+    use crate::ring::{Ring, RingMemory};
     use crate::segment::{Header, Identity, Link};
+    use crate::stats::Health;
 
-    /// A log whose queue holds one record.
-    fn narrow() -> Core {
+    /// A log without threads, with a ring of `ring_bytes` or a queue that holds one record.
+    fn narrow(ring_bytes: Option<usize>) -> Core {
         let options = LogOptions {
-            backend: Backend::Sync,
+            backend: ring_bytes.map_or(Backend::Sync, |_| Backend::LockFree),
             queue_records: 1,
             overflow: Overflow::Block,
             segments_ahead: false,
@@ -287,7 +311,11 @@ mod tests {
         let (fs, dir) = (SimFs::new().shared(), Path::new(""));
         let (files, segment) =
             Files::begin(fs, dir, &options, header, &[], &[]).expect("nothing fails");
-        Core::new(options, files, segment, None)
+        let ring = ring_bytes.map(|bytes| {
+            let (ring, drain) = Ring::new(RingMemory::heap(bytes), segment.end);
+            (RingFront { ring, mapped: true }, drain)
+        });
+        Core::new(options, files, segment, ring)
     }
 
     fn put(core: &Core) -> Position {
@@ -305,7 +333,7 @@ mod tests {
     #[test]
     fn those_who_wait_for_their_turn_get_it_in_the_order_in_which_they_came() {
         const WAITERS: usize = 6;
-        let core = Arc::new(narrow());
+        let core = Arc::new(narrow(None));
         put(&core);
         // Somebody was passed by too often: from now on nobody enters but by turns.
         let turn = Turn::take(&core, None).unwrap();
@@ -336,5 +364,29 @@ mod tests {
         let positions = positions.lock();
         assert!(positions[0] > 0 && positions.is_sorted(), "{positions:?}");
         assert_eq!(core.crowd.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn who_helps_to_write_tells_those_who_are_to_be_called() {
+        let core = narrow(Some(4096));
+        // As if no processor were free for them.
+        core.threads.write.set(Health::Running);
+        core.threads.sync.set(Health::Running);
+        let front = core.ring().expect("it has one");
+        let draft = Draft::new(Kind::Record, &[]).expect("it fits");
+        let mut stalled = front.ring.try_reserve(draft.frame_bytes()).unwrap();
+        let before = stalled.position()..stalled.end();
+        let waits_for = core.place(&draft).unwrap().end;
+        let is_called = Arc::new(AtomicBool::new(false));
+        let call = is_called.clone();
+        let then = move |outcome: Result<()>| call.store(outcome.is_ok(), Ordering::Relaxed);
+        core.when(waits_for, Durability::Process, Box::new(then));
+        core.publish(&mut stalled, &draft);
+        core.after_publish(front, before);
+        assert!(!is_called.load(Ordering::Relaxed), "nobody looks after it yet");
+        while front.ring.freed() < waits_for {
+            put(&core);
+        }
+        assert!(is_called.load(Ordering::Relaxed));
     }
 }

@@ -77,6 +77,24 @@ fn appends_go_on_without_the_write_thread() {
 }
 
 #[test]
+fn who_appends_writes_what_fills_the_ring_before_it_is_full_if_no_thread_does() {
+    let fs = SimFs::new();
+    let [_, options] = with_a_write_thread(20_000);
+    let log = create(&fs, options);
+    let early = log.append(&[IoSlice::new(b"early")], Durability::Process).unwrap();
+    let mut written = vec![(early.position(), b"early".to_vec())];
+    early.then(|_| die_in(WRITE));
+    eventually("the thread dies of a callback", || is_dead(&log, WRITE));
+    for record in some_records(300) {
+        let ticket = log.append(&[IoSlice::new(&record)], Durability::Process).unwrap();
+        written.push((ticket.position(), record));
+    }
+    assert_eq!(log.stats().overflows.total(), 0);
+    log.close().unwrap();
+    assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, written);
+}
+
+#[test]
 fn appends_go_on_without_the_files_thread() {
     for base in all_options(2000) {
         let (listener, deaths) = deaths();

@@ -55,6 +55,22 @@ fn nobody_is_acknowledged_early_and_no_wake_up_is_lost() {
     });
 }
 
+/// GROUP-6: who leads only if nobody does keeps nobody from leading, and takes nobody's wake-up along.
+#[test]
+fn who_leads_in_passing_leaves_nobody_asleep() {
+    loom::model(|| {
+        let group = Arc::new(GroupCommit::new(0, 0));
+        let reach = |target| {
+            let group = group.clone();
+            move || group.reach(target, step).unwrap()
+        };
+        let threads = [thread::spawn(reach(1)), thread::spawn(reach(2))];
+        group.lead_if_free(step).unwrap();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!((2..=3).contains(&group.reached()));
+    });
+}
+
 /// GROUP-1: the watermark does not fall when a leader returns less than an earlier one did.
 #[test]
 fn the_watermark_never_falls() {
