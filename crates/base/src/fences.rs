@@ -32,15 +32,19 @@ mod imp {
         }
     }
 
-    #[cold]
-    pub fn heavy_fence() {
+    /// Whether there is such a call. The first one who asks registers the process for it.
+    pub fn prepare() -> bool {
         static REGISTERED: OnceLock<bool> = OnceLock::new();
-        let is_registered = *REGISTERED.get_or_init(|| {
+        *REGISTERED.get_or_init(|| {
             let answer = membarrier(MembarrierCommand::RegisterPrivateExpedited);
             IS_HEAVY.store(answer.is_ok(), Ordering::Relaxed);
             answer.is_ok()
-        });
-        if is_registered {
+        })
+    }
+
+    #[cold]
+    pub fn heavy_fence() {
+        if prepare() {
             let answer = membarrier(MembarrierCommand::PrivateExpedited);
             answer.expect("a process that is registered, or whose parent was, may call it");
         } else {
@@ -61,6 +65,10 @@ mod imp {
     pub fn heavy_fence() {
         fence(Ordering::SeqCst);
     }
+
+    pub fn prepare() -> bool {
+        false
+    }
 }
 
 /// The side that is taken often: an order to the compiler. See [`heavy_fence`].
@@ -73,6 +81,12 @@ pub fn light_fence() {
 /// before this is seen after any later [`light_fence`], or what was before that is seen after this (FENCE-1).
 pub fn heavy_fence() {
     imp::heavy_fence();
+}
+
+/// Does what else the first heavy fence of a process would have to do: tells the kernel of it, which takes some
+/// 20 ms if the process has other threads. For what is opened or made seldom, and has heavy fences later.
+pub fn prepare_heavy_fences() {
+    imp::prepare();
 }
 
 #[cfg(all(test, not(loom)))]

@@ -261,7 +261,7 @@ mod imp {
 
 pub use imp::*;
 
-pub use crate::fences::{heavy_fence, light_fence};
+pub use crate::fences::{heavy_fence, light_fence, prepare_heavy_fences};
 
 pub use std::sync::OnceLock;
 pub use std::thread::{panicking, sleep};

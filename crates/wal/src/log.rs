@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stratalog_base::fs::Fs;
 use stratalog_base::key::MAX_SEQ_NO;
-use stratalog_base::sync::{Instant, Mutex, Ordering, fence, spawn};
+use stratalog_base::sync::{Instant, Mutex, Ordering, fence, prepare_heavy_fences, spawn};
 use stratalog_base::{Error, Result};
 
 use crate::background::{self, Threads};
@@ -134,6 +134,7 @@ impl Log {
         carried: Carried,
     ) -> Result<Arc<Core>> {
         options.check()?;
+        prepare_heavy_fences();
         if carried.base > MAX_SEQ_NO {
             return Err(Error::InvalidArgument(format!("log position {}", carried.base)));
         }

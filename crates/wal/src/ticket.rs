@@ -85,7 +85,8 @@ impl<'a> Ticket<'a> {
     }
 
     /// Calls `then` once it is done, or with why it will not be: at once in this thread if that is so
-    /// already, else in the one that does the work.
+    /// already, else in the one that does the work, perhaps in the midst of an append of another record. So who appends
+    /// must not hold a lock that `then` takes.
     pub fn then(self, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.log.when(self.place.end, self.durability, Box::new(then));
     }

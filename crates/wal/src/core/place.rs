@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use stratalog_base::sync::{self, AtomicUsize, Instant, MutexGuard, Ordering, light_fence};
@@ -151,7 +152,7 @@ impl Core {
             self.write_alarm.raise_after_fence(Urgency::Now);
             let step = (capacity / HELP_STEPS).max(8);
             let is_due = published.start / step != published.end / step;
-            if is_due && waiting > capacity / 8 * 5 {
+            if is_due && waiting > capacity / 8 * 5 && !self.is_crowded() {
                 self.help();
             }
         }
@@ -159,13 +160,20 @@ impl Core {
 
     /// Writes a part of what waits, if nobody does, and who appends may be made to wait at all: the thread that should
     /// write may be waiting for a processor itself, and if all others then wait for room, a processor has nothing to do.
+    ///
+    /// Never by one whose turn it is: those who are called back may append, too. The caller's record has its place
+    /// already, so a failure, or a panic, is told to whoever waits for it or appends next.
     #[cold]
     fn help(&self) {
-        if matches!(self.options.overflow, Overflow::Block | Overflow::WriteThrough) {
-            let write = |writer: &mut Writer| self.lead(|| self.write(writer, Cause::Full));
-            _ = self.written.lead_if_free(write); // A failure is told to whoever waits, or appends next.
-            self.published.raise(self.written.reached()); // As in `write_to`.
+        if !matches!(self.options.overflow, Overflow::Block | Overflow::WriteThrough) {
+            return;
         }
+        let write = |writer: &mut Writer| match self.unwritten() {
+            Some(_) => self.lead(|| self.write(writer, Cause::Full)),
+            None => Ok(self.written.reached()), // The log may have been closed or changed meanwhile.
+        };
+        _ = catch_unwind(AssertUnwindSafe(|| self.written.lead_if_free(write)));
+        _ = catch_unwind(AssertUnwindSafe(|| self.published.raise(self.written.reached()))); // As in `write_to`.
     }
 
     /// Waits for room, as configured. All who wait try again when there is some; whoever was passed by
@@ -388,5 +396,40 @@ mod tests {
             put(&core);
         }
         assert!(is_called.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn who_writes_a_big_frame_tells_those_behind_it() {
+        let core = narrow(Some(4096));
+        core.threads.write.set(Health::Running);
+        core.threads.sync.set(Health::Running);
+        let parts = [IoSlice::new(&[7; 3000])];
+        let big = [Draft::new(Kind::Record, &parts).expect("it fits")];
+        let front = core.ring().expect("it has one");
+        let place = front.ring.try_reserve(big[0].frame_bytes()).unwrap();
+        put(&core);
+        let is_called = Arc::new(AtomicBool::new(false));
+        let call = is_called.clone();
+        let then = move |outcome: Result<()>| call.store(outcome.is_ok(), Ordering::Relaxed);
+        core.when(core.reserved(), Durability::Process, Box::new(then));
+        assert!(!is_called.load(Ordering::Relaxed));
+        assert!(core.write_big(place.position(), &big).is_ok());
+        assert!(is_called.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn nobody_helps_to_write_a_log_that_holds_nothing_more() {
+        let core = narrow(Some(4096));
+        (0..100).for_each(|_| _ = put(&core));
+        core.write_to(core.reserved(), None, Cause::Waiter).unwrap();
+        let written = core.written.reached();
+        // As after the mark of a close: the segment ends elsewhere than the ring.
+        let end = core.written.with_seat(|writer| {
+            writer.segment.append(&[0; 16])?;
+            Ok(writer.segment.end)
+        });
+        assert!(end.unwrap() > written);
+        core.help();
+        assert!(core.check().is_ok() && core.written.reached() == written);
     }
 }

@@ -89,7 +89,8 @@ impl Core {
 
     /// Nobody sleeps over a frame that is there: of those who publish below `end`, who comes before the fence here
     /// is seen by the advance here, and by any that follows it; who comes after it finds `watched` and advances.
-    /// The last of these advances in the order of `published` finds them all (RING-5), and raises it.
+    /// The last of these advances in the order of `published` finds them all (RING-5), and raises it. A big frame is
+    /// published by who passes it: `write_big` advances and raises.
     #[cold]
     fn wait_published(
         &self,

@@ -120,7 +120,9 @@ impl Core {
         });
         match written {
             Ok(()) => {
-                self.published.raise(end);
+                // Those who published behind it could not move that past it, and nobody may come to do so.
+                let published = self.any_ring().map_or(end, |front| front.ring.advance());
+                self.published.raise(published);
                 Ok(())
             }
             Err(_) => {
