@@ -12,7 +12,8 @@ struct Stratalog(Arc<Memtable>);
 
 /// An empty map.
 pub fn new() -> Box<dyn Map> {
-    Box::new(Stratalog(Arc::new(Memtable::new())))
+    // As the store makes it by default, which seals it at so many bytes.
+    Box::new(Stratalog(Arc::new(Memtable::with_budget(Arc::default(), 64 << 20))))
 }
 
 impl Map for Stratalog {

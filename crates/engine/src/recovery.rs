@@ -79,7 +79,7 @@ pub(crate) fn open(options: Options, dir: &Path) -> Result<Store> {
     let orphans = sweep(&*fs, dir, &tree)?;
 
     let memtable_bytes = options.full_memtable_bytes();
-    let active = Arc::new(Memtable::with_budget(cache.budget().clone()));
+    let active = Arc::new(Memtable::with_budget(cache.budget().clone(), memtable_bytes));
     let view = View { active: active.clone(), sealed: Vec::new(), tree: Arc::new(tree) };
     let policy = Policy { level1_bytes: 4 * memtable_bytes as u64, ..Policy::default() };
     Ok(Store {

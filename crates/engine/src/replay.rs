@@ -45,7 +45,7 @@ pub(crate) fn replay(
         dir,
         budget,
         tables: &known.tables,
-        memtable: Arc::new(Memtable::with_budget(budget.clone())),
+        memtable: memtable(options, budget),
         next_id,
         edit: VersionEdit::default(),
         new: NewFiles::new(&options.fs, dir),
@@ -53,6 +53,10 @@ pub(crate) fn replay(
     let recovered = replay.run(&known.numbers, known.store_id)?;
     let Replay { next_id, edit, new, .. } = replay;
     Ok(Replayed { recovered, edit, next_id, new })
+}
+
+fn memtable(options: &Options, budget: &Arc<Budget>) -> Arc<Memtable> {
+    Arc::new(Memtable::with_budget(budget.clone(), options.full_memtable_bytes()))
 }
 
 /// Turns records into level 0 tables.
@@ -108,7 +112,7 @@ impl Replay<'_> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let fresh = Arc::new(Memtable::with_budget(self.budget.clone()));
+        let fresh = memtable(self.options, self.budget);
         let memtable = std::mem::replace(&mut self.memtable, fresh);
         let mut create = |file: NewFile| {
             self.next_id += 1;

@@ -127,7 +127,8 @@ impl Store {
             }
             let unlogged = self.unlogged.swap(false, Ordering::Relaxed);
             let sealed = Sealed { memtable: active.clone(), end: self.log_end(), unlogged };
-            let fresh = Arc::new(Memtable::with_budget(self.budget().clone()));
+            let fresh = Memtable::with_budget(self.budget().clone(), self.memtable_bytes);
+            let fresh = Arc::new(fresh);
             self.view.update(|view| View {
                 active: fresh.clone(),
                 sealed: [&[sealed], &*view.sealed].concat(),

@@ -100,6 +100,11 @@ impl<const UNIT: usize, const FIRST: usize> Arena<UNIT, FIRST> {
         (offset, unsafe { Self::place(chunk, offset) })
     }
 
+    /// At most so much is the next offset when `bytes` are handed out.
+    pub(crate) fn units_for(&self, bytes: usize) -> usize {
+        bytes.div_ceil(UNIT).saturating_add(FIRST)
+    }
+
     /// Bytes handed out, with what was left unused at chunk ends.
     pub(crate) fn used_bytes(&self) -> usize {
         (self.next.load(Ordering::Relaxed) as usize - FIRST) * UNIT

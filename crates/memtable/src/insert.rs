@@ -6,6 +6,7 @@ use stratalog_base::sync::{MutexGuard, Ordering};
 use stratalog_base::{KeyRef, SeqNo};
 
 use crate::memtable::Memtable;
+use crate::newest;
 use crate::node::{Link, Node, SLOTS, common_prefix_bytes, prefix};
 use crate::seal::Sealed;
 use crate::search::{Place, Shared};
@@ -16,6 +17,15 @@ const MAX_LEVELS: usize = 16;
 /// so many bytes fewer are skipped then. Of 500,000 sequential keys, medians of three alternating runs:
 /// insert 200 ns instead of 258 without, get 421 instead of 842; other keys show no difference.
 const APPEND_SLACK_BYTES: usize = 2;
+
+/// What became of a link.
+enum Added {
+    Here,
+    /// Here, and the level above does not know yet that the node split this one off.
+    Split(u32),
+    /// This entry with the same key was there before.
+    WasThere(u32),
+}
 
 impl Memtable {
     /// Adds an entry, visible to all threads when this returns. Waits for no reader and, on the way
@@ -61,36 +71,41 @@ impl Memtable {
     }
 
     fn insert_entry(&self, key: KeyRef<'_>, value: &[u8]) {
-        let mut child = self.new_entry(key, value);
-        let mut key = key;
+        let hash = newest::hash(key.user);
+        self.newest.prefetch(hash);
+        let entry = self.new_entry(key, value);
         let mut path = [0; MAX_LEVELS];
         let leaf = self.descend(key, 0, |level, id| path[usize::from(level)] = id);
-        let mut at = (leaf.id, leaf.shared);
+        let mut added = self.add(leaf, key, entry);
+        // Before the levels above learn of a node: its low key is on its way meanwhile.
+        self.note_newest(hash, if let Added::WasThere(id) = added { id } else { entry });
         let mut level = 0;
-        while let Some(right) = self.add(at, key, child) {
-            child = right;
-            key = self.low_key(level + 1, right).expect("only the left edge has no low key");
+        while let Added::Split(right) = added {
+            let key = self.low_key(level + 1, right).expect("only the left edge has no low key");
             level += 1;
-            at = match path[usize::from(level)] {
-                0 => (self.node_above(key, level), Shared::default()),
-                id => (id, Shared::default()),
+            let place = match path[usize::from(level)] {
+                0 => self.place_above(key, level),
+                id => self.locate(id, self.node(id), key, Shared::default()),
             };
+            added = self.add(place, key, right);
         }
     }
 
-    /// Adds the link to `child`, whose (low) key is `key`, to the node `at` or one to its right.
-    /// Returns the node that it had to split off and that the level above does not know yet.
-    fn add(&self, at: (u32, Shared), key: KeyRef<'_>, child: u32) -> Option<u32> {
-        let (place, lock) = self.lock(at, key);
+    /// Adds the link to `child`, whose (low) key is `key`, where its `place` was seen.
+    fn add(&self, place: Place<'_>, key: KeyRef<'_>, child: u32) -> Added {
+        let (place, lock) = self.lock(place, key);
         let Place { node, view, rank, .. } = place;
-        if node.level == 0 && self.candidate(&place).is_some_and(|id| self.entry(id).key == key) {
+        if node.level == 0
+            && let Some(id) = self.candidate(&place)
+            && self.entry(id).key == key
+        {
             self.ignored.fetch_add(1, Ordering::Release);
-            return None;
+            return Added::WasThere(id);
         }
         let link = Link::new(place.prefix, child);
         if view.order.len() < SLOTS {
             node.add(rank, link);
-            return None;
+            return Added::Here;
         }
         let mut links = [link; SLOTS + 1];
         for at in 0..SLOTS {
@@ -99,6 +114,12 @@ impl Memtable {
         // Ascending keys fill their nodes; others leave them half full.
         let appends = rank == SLOTS && view.next.is_none();
         let kept = if appends { SLOTS } else { links.len().div_ceil(2) };
+        if node.level == 0 {
+            // What `new_right_node` may look at and what becomes the low key.
+            for at in [kept - 1, kept, SLOTS] {
+                self.prefetch_key(links[at].id());
+            }
+        }
         let right = self.new_right_node(node, view.next, &links, kept);
         let right_link = Link::new(links[kept].prefix(), right);
         if rank < kept {
@@ -118,19 +139,26 @@ impl Memtable {
         if node.level > 0 {
             self.note_split(node.level); // Without the lock: it may gather a whole level.
         }
-        (!is_root).then_some(right)
+        if is_root { Added::Here } else { Added::Split(right) }
     }
 
-    /// Locks the node in which `key` belongs: the node `at` or one to its right.
-    fn lock(&self, at: (u32, Shared), key: KeyRef<'_>) -> (Place<'_>, MutexGuard<'_, ()>) {
-        let (mut id, mut shared) = at;
+    /// Locks the node in which `key` belongs, which was seen to have this `place` for it: that node or one to its right.
+    #[inline]
+    fn lock<'a>(
+        &'a self,
+        mut place: Place<'a>,
+        key: KeyRef<'_>,
+    ) -> (Place<'a>, MutexGuard<'a, ()>) {
         loop {
-            let lock = self.node(id).lock.lock();
-            let place = self.locate(id, self.node(id), key, shared);
-            if place.id == id {
+            let lock = place.node.lock.lock();
+            if place.node.view() == place.view {
                 return (place, lock);
             }
-            (id, shared) = (place.id, place.shared);
+            let now = self.locate(place.id, place.node, key, place.shared);
+            if now.id == place.id {
+                return (now, lock);
+            }
+            place = now;
         }
     }
 
@@ -165,14 +193,14 @@ impl Memtable {
         self.new_node(Node::new(level, low, skip as u32, moved, next))
     }
 
-    /// The node of `level` in which `key` belongs, when the way down did not come past one: it began at a
+    /// The place of `key` on `level`, when the way down did not come past one: it began at a
     /// shortcut, or the level is new, or about to be by who holds the root's lock.
     #[cold]
-    fn node_above(&self, key: KeyRef<'_>, level: u8) -> u32 {
+    fn place_above(&self, key: KeyRef<'_>, level: u8) -> Place<'_> {
         loop {
             let root = self.node(self.root.load(Ordering::Acquire));
             if root.level >= level {
-                return self.descend(key, level, |_, _| ()).id;
+                return self.descend(key, level, |_, _| ());
             }
             drop(root.lock.lock());
         }

@@ -10,7 +10,7 @@
 //! warm, then the entry; keys that tie with a link's four bytes cost a look at the entry more.
 //!
 //! # Invariants
-//! - MAP-1: an id in a link, a shortcut, a `low`, `root` or `first_leaf` comes from this memtable's arena (that of
+//! - MAP-1: an id in a link, a shortcut, a slot of `newest`, a `low`, `root` or `first_leaf` comes from this memtable's arena (that of
 //!   entries or that of nodes, as the level says) and was published by a Release store after what it
 //!   names was written whole.
 //! - MAP-2: an entry never changes, moves or goes before the memtable drops.
@@ -25,13 +25,14 @@ use std::sync::Arc;
 use stratalog_base::budget::{Account, Budget};
 use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use stratalog_base::range::RangeTombstoneRef;
-use stratalog_base::sync::{AtomicU32, AtomicUsize, Ordering, UnsafeCell};
+use stratalog_base::sync::{AtomicU32, AtomicUsize, Ordering, UnsafeCell, prepare_heavy_fences};
 use stratalog_base::{KeyRef, SeqNo, Slice, Trailer};
 
 use crate::arena::{Arena, prefetch};
 use crate::blocks::Blocks;
 use crate::cursor::MemtableCursor;
 use crate::kept::Kept;
+use crate::newest::{Found, Newest};
 use crate::node::{Link, Node};
 use crate::ranges::Ranges;
 use crate::seal::Seal;
@@ -57,15 +58,18 @@ pub struct Memtable {
     pub(crate) first_leaf: u32,
     /// Inserted entries that were there already.
     pub(crate) ignored: AtomicUsize,
-    /// What `large` and `shortcuts` take.
+    /// What `large`, `shortcuts` and `newest` take.
     apart_bytes: AtomicUsize,
-    /// What the arenas, `large` and `shortcuts` take.
+    /// What the arenas, `large`, `shortcuts` and `newest` take.
     pub(crate) account: Account,
     /// Values that lie in allocations of their own.
     large: Kept<Box<[u8]>>,
     pub(crate) ranges: Ranges,
     pub(crate) seal: Seal,
     pub(crate) shortcuts: Shortcuts,
+    pub(crate) newest: Newest,
+    /// What `used_bytes` is expected to become, or 0.
+    pub(crate) expected_bytes: usize,
 }
 
 /// What stands before an entry's user key, which is followed by the value or, if the value is longer
@@ -99,14 +103,17 @@ impl Default for Memtable {
 
 impl Memtable {
     /// An empty memtable. The first entry takes about 70 KiB from the allocator, later growth doubles,
-    /// but takes address space only until it is touched.
+    /// but takes address space only until it is touched. The first memtable in a process that has other threads
+    /// takes some 20 ms ([`prepare_heavy_fences`]).
     pub fn new() -> Memtable {
-        Memtable::with_budget(Arc::default())
+        Memtable::with_budget(Arc::default(), 0)
     }
 
     /// An empty memtable that charges to `budget` all that it takes, [`Memtable::allocated_bytes`], until
-    /// it drops.
-    pub fn with_budget(budget: Arc<Budget>) -> Memtable {
+    /// it drops. It is expected to use `expected_bytes` before it is sealed, or 0 if that is not known: then the
+    /// hash table over its newest versions doubles as it grows, and gathers all keys anew each time.
+    pub fn with_budget(budget: Arc<Budget>, expected_bytes: usize) -> Memtable {
+        prepare_heavy_fences();
         let mut memtable = Memtable {
             entries: Blocks::new(),
             nodes: Arena::new(),
@@ -119,14 +126,19 @@ impl Memtable {
             ranges: Ranges::new(),
             seal: Seal::new(),
             shortcuts: Shortcuts::new(),
+            newest: Newest::new(),
+            expected_bytes,
         };
         memtable.first_leaf = memtable.new_node(Node::new(0, 0, 0, &[], Link::NONE));
         memtable.root = AtomicU32::new(memtable.first_leaf);
+        memtable.charge_apart(memtable.newest.first_bytes());
         memtable
     }
 
     /// The newest version of `user` that is not newer than `seq`, be it a tombstone, with its value.
     /// The value is pinned: it keeps the whole memtable in memory.
+    ///
+    /// Of an entry whose insert has not returned, one call may tell and the next not.
     #[inline]
     pub fn get(self: &Arc<Self>, user: &[u8], seq: SeqNo) -> Option<(Trailer, Slice)> {
         let (trailer, value) = self.get_ref(user, seq)?;
@@ -137,10 +149,23 @@ impl Memtable {
     /// As [`Memtable::get`], without pinning: spares two writes to a count that all readers share.
     #[inline]
     pub fn get_ref(&self, user: &[u8], seq: SeqNo) -> Option<(Trailer, &[u8])> {
+        match self.newest(user) {
+            Found::Entry(id) => {
+                let Entry { key, value } = self.entry(id);
+                if key.trailer.seq() <= seq {
+                    return Some((key.trailer, value));
+                }
+            }
+            Found::Nothing => return None,
+            Found::Unknown => (),
+        }
+        self.get_by_tree(user, seq)
+    }
+
+    fn get_by_tree(&self, user: &[u8], seq: SeqNo) -> Option<(Trailer, &[u8])> {
         let leaf = self.descend(KeyRef::seek(user, seq), 0, |_, _| ());
-        let id = self.candidate(&leaf)?;
-        let entry = self.entry(id);
-        (entry.key.user == user).then_some((entry.key.trailer, entry.value))
+        let Entry { key, value } = self.entry(self.candidate(&leaf)?);
+        (key.user == user).then_some((key.trailer, value))
     }
 
     /// A cursor over all entries, invalid until a seek. It keeps the memtable alive.
@@ -283,11 +308,22 @@ impl Memtable {
     /// Has the first bytes of the entry `id`, which is not 0 (MAP-1), on their way.
     #[inline]
     pub(crate) fn prefetch_entry(&self, id: u32) {
+        self.prefetch_bytes_of(id, PREFETCH_BYTES);
+    }
+
+    /// As [`Memtable::prefetch_entry`], but only what holds the key, if that is of usual size.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, id: u32) {
+        self.prefetch_bytes_of(id, 64);
+    }
+
+    #[inline]
+    fn prefetch_bytes_of(&self, id: u32, bytes: usize) {
         if cfg!(loom) {
             return; // Not a load more for the models.
         }
         // SAFETY: MAP-1.
-        prefetch(unsafe { self.entries.arena().at(id) }, PREFETCH_BYTES);
+        prefetch(unsafe { self.entries.arena().at(id) }, bytes);
     }
 
     pub(crate) fn new_entry(&self, key: KeyRef<'_>, value: &[u8]) -> u32 {

@@ -127,7 +127,7 @@ fn ones(bits: u64) -> usize {
 }
 
 /// What a reader takes from a node before it looks at the slots.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     version: u32,
     pub(crate) order: Order,

@@ -115,7 +115,9 @@ fn two_inserts_of_the_same_key_leave_one() {
 
 #[test]
 fn a_reader_sees_an_entry_whole_or_not_at_all() {
+    // By the table of newest versions, and, as 7 has its only slot, by the tree.
     while_inserting(&[], &[&[1]], Some(|memtable| _ = get(memtable, 1)));
+    while_inserting(&[7], &[&[1]], Some(|memtable| _ = get(memtable, 1)));
 }
 
 #[test]
@@ -140,6 +142,84 @@ fn a_reader_takes_a_shortcut_while_it_is_made() {
     // 10 splits the root, which makes one that leads to what is behind 10.
     let read = |memtable: &Arc<Memtable>| assert!(!get(memtable, 11));
     while_inserting(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[&[10]], Some(read));
+}
+
+fn insert_version(memtable: &Memtable, key: u8, seq: u64) {
+    memtable.insert(KeyRef::new(&[key], seq, Kind::Put), &[key]).unwrap();
+}
+
+fn newest(memtable: &Memtable, key: u8) -> Option<u64> {
+    memtable.get_ref(&[key], MAX_SEQ_NO).map(|(trailer, _)| trailer.seq())
+}
+
+#[test]
+fn of_two_versions_that_come_at_once_the_newer_is_found() {
+    for present in [0, 7] {
+        check(move || {
+            let memtable = memtable(&[]);
+            if present > 0 {
+                insert_version(&memtable, 1, present);
+            }
+            let other = memtable.clone();
+            let writer = spawn(move || {
+                insert_version(&other, 1, 8);
+                assert!(newest(&other, 1) >= Some(8));
+            });
+            insert_version(&memtable, 1, 9);
+            assert_eq!(newest(&memtable, 1), Some(9));
+            writer.join().unwrap();
+            assert_eq!(newest(&memtable, 1), Some(9));
+            assert_eq!(memtable.get_ref(&[1], 8).unwrap().0.seq(), 8);
+        });
+    }
+}
+
+/// With 1 in the only slot of the table of newest versions and so many lost to it that one more has a larger
+/// one made.
+fn before_a_larger_table() -> Arc<Memtable> {
+    memtable(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+}
+
+/// Runs `other` while another thread inserts 12 and makes a larger table.
+fn while_a_table_grows(other: fn(&Memtable)) {
+    check(move || {
+        let memtable = before_a_larger_table();
+        let used = memtable.used_bytes();
+        let maker = memtable.clone();
+        let maker = spawn(move || insert(&maker, 12));
+        other(&memtable);
+        maker.join().unwrap();
+        assert!(memtable.used_bytes() > used, "a table was made");
+        assert!((2..=12).all(|key| newest(&memtable, key) == Some(u64::from(key))));
+        other(&memtable);
+    });
+}
+
+#[test]
+fn a_version_that_comes_while_the_table_of_newest_ones_grows_is_found() {
+    // In the old one's slot, or lost to it.
+    for key in [1, 0] {
+        while_a_table_grows(if key == 1 {
+            |memtable| {
+                insert_version(memtable, 1, 200);
+                assert_eq!(newest(memtable, 1), Some(200));
+            }
+        } else {
+            |memtable| {
+                insert_version(memtable, 0, 200);
+                assert_eq!(newest(memtable, 0), Some(200));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_reader_finds_every_newest_version_while_their_table_grows() {
+    while_a_table_grows(|memtable| {
+        assert_eq!(newest(memtable, 1), Some(1));
+        assert_eq!(newest(memtable, 11), Some(11));
+        assert_eq!(newest(memtable, 13), None);
+    });
 }
 
 #[test]
@@ -305,7 +385,7 @@ fn of_two_seals_the_first_counts() {
 fn two_threads_charge_a_budget_exactly() {
     check(|| {
         let budget = Arc::new(Budget::default());
-        let memtable = Arc::new(Memtable::with_budget(budget.clone()));
+        let memtable = Arc::new(Memtable::with_budget(budget.clone(), 0));
         let other = memtable.clone();
         // Charged beside the lock under which it is inserted.
         let writer = spawn(move || insert_range(&other, 1, 2, 100));

@@ -120,20 +120,22 @@ fn a_value_of_the_greatest_length_is_stored() {
 
 #[test]
 fn used_bytes_cover_what_is_stored_and_stay_below_what_is_allocated() {
-    let memtable = Memtable::new();
-    let mut used = memtable.used_bytes();
-    let mut stored = 0;
-    for index in 0..100_000u64 {
-        let key = index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-        memtable.insert(put(&key, index), &[1; 100]).unwrap();
-        stored += key.len() + 100;
-        assert!(memtable.used_bytes() >= used);
-        used = memtable.used_bytes();
+    for (expected_bytes, overhead) in [(16 << 20, 40), (0, 56)] {
+        let memtable = Memtable::with_budget(Arc::default(), expected_bytes);
+        let mut used = memtable.used_bytes();
+        let mut stored = 0;
+        for index in 0..100_000u64 {
+            let key = index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            memtable.insert(put(&key, index), &[1; 100]).unwrap();
+            stored += key.len() + 100;
+            assert!(memtable.used_bytes() >= used);
+            used = memtable.used_bytes();
+        }
+        assert!(used > stored && used < stored + overhead * memtable.len(), "{used} for {stored}");
+        assert!(memtable.allocated_bytes() >= used && memtable.allocated_bytes() < 3 * used);
+        memtable.insert(put(b"large", 1), &vec![0; 1 << 20]).unwrap();
+        assert!((1 << 20..(1 << 20) + 5000).contains(&(memtable.used_bytes() - used)));
     }
-    assert!(used > stored && used < stored + 50 * memtable.len(), "{used} for {stored}");
-    assert!(memtable.allocated_bytes() >= used && memtable.allocated_bytes() < 3 * used);
-    memtable.insert(put(b"large", 1), &vec![0; 1 << 20]).unwrap();
-    assert!((1 << 20..(1 << 20) + 5000).contains(&(memtable.used_bytes() - used)));
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn a_budget_is_charged_exactly_what_is_allocated_and_nothing_once_all_is_dropped
     let budget = Arc::new(Budget::default());
     for seed in 0..12 {
         let mut random = Random::new(seed);
-        let memtables = [(); 2].map(|()| Arc::new(Memtable::with_budget(budget.clone())));
+        let memtables = [(); 2].map(|()| Arc::new(Memtable::with_budget(budget.clone(), 0)));
         for seq in 0..random.below(20_000) {
             let memtable = &memtables[random.below(2) as usize];
             let key = random.below(1 << 40).to_be_bytes();
