@@ -253,13 +253,15 @@ impl Memtable {
         if !std::ptr::eq(self.newest.table(), outgrown) {
             return;
         }
-        let table = self.larger_table(outgrown);
+        let (lines, there_are) = (self.lines_due(outgrown), outgrown.lines.len());
         let is_closed = outgrown.state.load(Ordering::Relaxed) == CLOSED;
-        if table.lines.len() <= outgrown.lines.len() && !is_closed {
-            // The same few keys are lost again and again, and would be in that one.
-            outgrown.losses.most.store(usize::MAX, Ordering::Relaxed);
+        if lines < there_are + there_are / 4 && !is_closed {
+            // The same few keys are lost again and again, and would be in a table that is hardly larger.
+            let Losses { lost, most } = &*outgrown.losses;
+            most.store(lost.load(Ordering::Relaxed).saturating_mul(2), Ordering::Relaxed);
             return;
         }
+        let table = Table::new(lines.max(there_are), self.id_bits_due());
         self.charge_apart(table.bytes());
         let table = self.newest.tables.push(table);
         heavy_fence(); // NEW-3
@@ -299,16 +301,19 @@ impl Memtable {
         before
     }
 
-    fn larger_table(&self, outgrown: &Table) -> Table {
+    /// Lines of the table that is to follow `outgrown`.
+    fn lines_due(&self, outgrown: &Table) -> usize {
         let (used, expected) = (self.used_bytes(), self.expected_bytes);
         let is_foreseeable = (expected / 32..expected).contains(&used);
         let factor = if is_foreseeable { expected as f64 / used as f64 * SPARE } else { 2.0 };
-        let lines = outgrown.most_keys().min(self.len()) as f64 * factor / FULL_LINE;
-        // A quarter more than are expected, or than there will be when this table is outgrown.
-        let bytes = expected.max(used.saturating_mul(2)) / 4;
+        (outgrown.most_keys().min(self.len()) as f64 * factor / FULL_LINE) as usize
+    }
+
+    /// Bits for the ids of a quarter more than is expected, or than there will be when the next table is outgrown.
+    fn id_bits_due(&self) -> u32 {
+        let bytes = self.expected_bytes.max(self.used_bytes().saturating_mul(2)) / 4;
         let ids = self.entries.arena().units_for(bytes.saturating_mul(5));
-        let id_bits = ids.checked_next_power_of_two().map_or(u32::BITS, usize::ilog2);
-        Table::new(outgrown.lines.len().max(lines as usize), id_bits.min(u32::BITS))
+        ids.checked_next_power_of_two().map_or(u32::BITS, usize::ilog2).min(u32::BITS)
     }
 }
 
@@ -427,7 +432,7 @@ mod tests {
                 }
             }
         }
-        assert!(tables.len() <= 8, "{} tables", tables.len());
+        assert!(tables.len() <= 30, "{} tables for 8,000 inserts", tables.len());
         assert!(keys.iter().all(|key| seq_of(&memtable, key) == Some(199)));
     }
 }
