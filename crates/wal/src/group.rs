@@ -158,16 +158,16 @@ impl<L> GroupCommit<L> {
         }
     }
 
-    /// Leads once if nobody does, and else does nothing. Waits for nobody.
+    /// Leads once if nobody does, and else does nothing; whether it led. Waits for nobody.
     ///
     /// # Errors
     /// As [`GroupCommit::reach`].
-    pub fn lead_if_free(&self, lead: impl FnOnce(&mut L) -> Result<u64>) -> Result<()> {
+    pub fn lead_if_free(&self, lead: impl FnOnce(&mut L) -> Result<u64>) -> Result<bool> {
         // Who has the baton finds the seat taken, as if it had come later.
         let free = self.turn.try_lock().filter(|turn| turn.failure.is_none());
         match free.and_then(|mut turn| turn.seat.take()) {
-            Some(seat) => Term { group: self, seat: Some(seat) }.run(lead),
-            None => Ok(()),
+            Some(seat) => Term { group: self, seat: Some(seat) }.run(lead).map(|()| true),
+            None => Ok(false),
         }
     }
 

@@ -158,8 +158,9 @@ impl Core {
         }
     }
 
-    /// Writes a part of what waits, if nobody does, and who appends may be made to wait at all: the thread that should
-    /// write may be waiting for a processor itself, and if all others then wait for room, a processor has nothing to do.
+    /// Writes a part of what waits, or gives way to who does so, if who appends may be made to wait at all. With more
+    /// threads than processors the one that should write, or is in the midst of it, may wait for a processor itself;
+    /// and if all others then wait for room, a processor has nothing to do.
     ///
     /// Never by one whose turn it is: those who are called back may append, too. The caller's record has its place
     /// already, so a failure, or a panic, is told to whoever waits for it or appends next.
@@ -172,7 +173,10 @@ impl Core {
             Some(_) => self.lead(|| self.write(writer, Cause::Full)),
             None => Ok(self.written.reached()), // The log may have been closed or changed meanwhile.
         };
-        _ = catch_unwind(AssertUnwindSafe(|| self.written.lead_if_free(write)));
+        let led = catch_unwind(AssertUnwindSafe(|| self.written.lead_if_free(write)));
+        if let Ok(Ok(false)) = led {
+            return sync::yield_now();
+        }
         _ = catch_unwind(AssertUnwindSafe(|| self.published.raise(self.written.reached()))); // As in `write_to`.
     }
 
