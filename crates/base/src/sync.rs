@@ -23,7 +23,8 @@ mod imp {
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
         compiler_fence, fence,
     };
-    pub use std::thread::{JoinHandle, yield_now};
+    pub use std::thread::{JoinHandle, ThreadId, current, yield_now};
+    pub use std::thread_local;
 
     /// A condition variable.
     #[derive(Debug, Default)]
@@ -147,7 +148,8 @@ mod imp {
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
-    pub use loom::thread::{JoinHandle, yield_now};
+    pub use loom::thread::{JoinHandle, ThreadId, current, yield_now};
+    pub use loom::thread_local;
 
     #[derive(Debug, Default)]
     pub struct Mutex<T>(loom::sync::Mutex<T>);
@@ -280,7 +282,7 @@ pub fn parallelism() -> usize {
 pub fn thread_number() -> usize {
     use std::sync::atomic;
     static THREADS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
-    thread_local!(static NUMBER: usize = THREADS.fetch_add(1, atomic::Ordering::Relaxed));
+    std::thread_local!(static NUMBER: usize = THREADS.fetch_add(1, atomic::Ordering::Relaxed));
     NUMBER.with(|number| *number)
 }
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
 
+use crate::{Callback, calls};
+
 /// From where on the listener is told. A value at the threshold is not yet told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertThresholds {
@@ -75,7 +77,7 @@ impl fmt::Display for Alert {
 }
 
 /// A function that is told of alerts, on the thread that noticed: often the one that writes or syncs
-/// for all others. It should be quick, and must not wait for the log.
+/// for all others, once it holds nothing that others wait for. So it may use the log, but should be quick.
 ///
 /// If it panics, the log goes on as if it had returned (unless panics abort the process); the panic
 /// hook runs, and the next alert is told again.
@@ -150,7 +152,7 @@ impl Alerts {
         if let Some(watch) = &self.watch
             && watch.depth.crossed(records)
         {
-            watch.listener.tell(&Alert::Depth { records });
+            watch.tell(Alert::Depth { records });
         }
     }
 
@@ -160,7 +162,7 @@ impl Alerts {
         if let Some(watch) = &self.watch
             && took > watch.sync
         {
-            watch.listener.tell(&Alert::SlowSync { took });
+            watch.tell(Alert::SlowSync { took });
         }
     }
 
@@ -169,7 +171,7 @@ impl Alerts {
         if let Some(watch) = &self.watch
             && watch.is_news(thread)
         {
-            watch.listener.tell(&Alert::ThreadDied { thread });
+            watch.tell(Alert::ThreadDied { thread });
         }
     }
 
@@ -179,12 +181,18 @@ impl Alerts {
         if let Some(watch) = &self.watch
             && watch.size.crossed(bytes)
         {
-            watch.listener.tell(&Alert::LogSize { bytes });
+            watch.tell(Alert::LogSize { bytes });
         }
     }
 }
 
 impl Watch {
+    fn tell(&self, alert: Alert) {
+        let listener = self.listener.clone();
+        let then: Callback = Box::new(move |_| listener.tell(&alert));
+        calls::call([(then, Ok(()))]);
+    }
+
     /// Whether the death of `thread` is to be told (ALERT-3). The lock is free on return (ALERT-2).
     fn is_news(&self, thread: &'static str) -> bool {
         let mut dead = self.dead.lock();

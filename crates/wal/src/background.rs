@@ -12,7 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stratalog_base::sync::{AtomicU8, Condvar, Instant, JoinHandle, Mutex, Ordering, spawn};
+use stratalog_base::sync::{
+    AtomicU8, Condvar, Instant, JoinHandle, Mutex, Ordering, ThreadId, current, spawn,
+};
 use stratalog_base::{Error, Result};
 
 use crate::alarm::Wake;
@@ -102,8 +104,12 @@ impl Roll {
 }
 
 /// The threads' handles.
-#[derive(Debug)]
-pub struct Threads(Vec<JoinHandle<()>>);
+#[derive(Debug, Default)]
+pub struct Threads {
+    ids: Vec<ThreadId>,
+    /// Locked while they are waited for, so that all who close wait.
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
 
 impl Threads {
     /// Starts those that the options ask for.
@@ -128,7 +134,7 @@ impl Threads {
         syncs: bool,
         makes_files: bool,
     ) -> Result<Threads> {
-        let mut threads = Threads(Vec::new());
+        let mut threads = Threads::default();
         let mut run = |wanted, name, pulse, body| match wanted {
             true => threads.run(core, name, pulse, body),
             false => Ok(()),
@@ -161,7 +167,8 @@ impl Threads {
                 pulse(&core.threads).set(health);
                 if health == Health::Dead {
                     // Those who count on it by now are served once more; later ones serve themselves.
-                    _ = core.durable_to(core.reserved(), None);
+                    let serve = || _ = core.durable_to(core.reserved(), None);
+                    _ = catch_unwind(AssertUnwindSafe(serve));
                     core.alerts.thread_died(name);
                 }
                 core.threads.one_ends();
@@ -171,22 +178,27 @@ impl Threads {
             core.threads.one_ends();
             Error::io("start a thread of", core.files.dir(), e)
         })?;
-        self.0.push(handle);
+        self.ids.push(handle.thread().id());
+        self.handles.lock().push(handle);
         Ok(())
     }
 
-    /// Waits until they have ended.
-    pub fn join(self) {
-        for thread in self.0 {
-            _ = thread.join();
+    /// Waits until they have ended, unless the caller is one of them, who calls somebody back.
+    pub fn join(&self) {
+        if !self.is_here() {
+            self.handles.lock().drain(..).for_each(|thread| _ = thread.join());
         }
     }
 
     /// The same, but no longer than [`DROP_LIMIT`]: a thread in a call that does not return is left.
-    pub fn join_or_leave(self, core: &Core) {
-        if core.threads.wait_ended(Instant::now() + DROP_LIMIT) {
+    pub fn join_or_leave(&self, core: &Core) {
+        if !self.is_here() && core.threads.wait_ended(Instant::now() + DROP_LIMIT) {
             self.join();
         }
+    }
+
+    fn is_here(&self) -> bool {
+        self.ids.contains(&current().id())
     }
 }
 

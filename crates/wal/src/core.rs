@@ -79,6 +79,8 @@ pub struct Core {
     crowd: AtomicUsize,
     turn: Mutex<()>,
     pub switching: Mutex<()>,
+    /// At 1 once the log is closed. Who leads closes it.
+    pub closing: GroupCommit<()>,
     /// Places in the ring that were reserved and will not be written, after a failure.
     holes: Mutex<Vec<Hole>>,
     /// Why nothing is taken any more.
@@ -155,6 +157,7 @@ impl Core {
             crowd: AtomicUsize::new(0),
             turn: Mutex::new(()),
             switching: Mutex::new(()),
+            closing: GroupCommit::new(0, ()),
             holes: Mutex::new(Vec::new()),
             stopped: Mutex::new(None),
             poisoned: AtomicBool::new(false),

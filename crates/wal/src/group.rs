@@ -43,8 +43,10 @@ use stratalog_base::sync::{
 };
 use stratalog_base::{Error, Result};
 
+use crate::Callback;
+use crate::calls::{Hold, call};
 use crate::spin::Spin;
-use crate::waiters::{Key, Then, Told, Waiter, Waiters, Woken};
+use crate::waiters::{Key, Told, Waiter, Waiters, Woken};
 
 /// Set in `reached` while the group is failed: a `fetch_max` with any watermark has no effect then,
 /// so that raising needs no lock (GROUP-4).
@@ -147,7 +149,7 @@ impl<L> GroupCommit<L> {
                 Ended::Late => return Ok(false),
                 Ended::Lead(seat) => seat,
             };
-            let ended = Term { group: self, seat: Some(seat) }.run(&mut lead);
+            let ended = Term::new(self, seat).run(&mut lead);
             if self.reached() >= target {
                 return Ok(true);
             }
@@ -166,7 +168,7 @@ impl<L> GroupCommit<L> {
         // Who has the baton finds the seat taken, as if it had come later.
         let free = self.turn.try_lock().filter(|turn| turn.failure.is_none());
         match free.and_then(|mut turn| turn.seat.take()) {
-            Some(seat) => Term { group: self, seat: Some(seat) }.run(lead).map(|()| true),
+            Some(seat) => Term::new(self, seat).run(lead).map(|()| true),
             None => Ok(false),
         }
     }
@@ -186,7 +188,7 @@ impl<L> GroupCommit<L> {
             outcome = Some(work(seat)?);
             Ok(self.reached())
         };
-        Term { group: self, seat: Some(seat) }.run(&mut lead)?;
+        Term::new(self, seat).run(&mut lead)?;
         Ok(outcome.expect("it has led"))
     }
 
@@ -223,11 +225,11 @@ impl<L> GroupCommit<L> {
     /// Calls `then` with `Ok` once the watermark is at least `target`, or with the failure as
     /// [`GroupCommit::reach`] would return it, or with [`Error::Closed`] if the group is dropped
     /// first. Called here if that is so already; else later by the thread that raises or fails, or
-    /// finds out on its way to the list, under no lock of the group. Returns whether it was called
+    /// finds out on its way to the list, in no term and under no lock. Returns whether it was called
     /// here. Somebody must see to it that somebody leads.
-    pub fn when(&self, target: u64, then: Then) -> bool {
+    pub fn when(&self, target: u64, then: Callback) -> bool {
         if self.reached() >= target {
-            then(Ok(()));
+            call([(then, Ok(()))]);
             return true;
         }
         let turn = self.turn.lock();
@@ -236,7 +238,7 @@ impl<L> GroupCommit<L> {
         {
             let failure = failure.poison();
             drop(turn);
-            then(Err(failure));
+            call([(then, Err(failure))]);
             return true;
         }
         self.register(turn, target, Waiter::Call(then)).1
@@ -449,9 +451,15 @@ struct Term<'a, L> {
     group: &'a GroupCommit<L>,
     /// `None` once it has ended.
     seat: Option<L>,
+    /// The last field, so that calls are made when the seat is back.
+    _hold: Hold,
 }
 
-impl<L> Term<'_, L> {
+impl<'a, L> Term<'a, L> {
+    fn new(group: &'a GroupCommit<L>, seat: L) -> Self {
+        Term { group, seat: Some(seat), _hold: Hold::take() }
+    }
+
     fn run(mut self, lead: impl FnOnce(&mut L) -> Result<u64>) -> Result<()> {
         let seat = self.seat.as_mut().expect("the term has not ended");
         let outcome = lead(seat);
@@ -550,7 +558,7 @@ mod tests {
     /// Calls that came, each with whether it was told `Ok`.
     type Calls = Arc<Mutex<Vec<bool>>>;
 
-    fn note(calls: &Calls) -> Then {
+    fn note(calls: &Calls) -> Callback {
         let calls = calls.clone();
         Box::new(move |outcome: Result<()>| calls.lock().push(outcome.is_ok()))
     }

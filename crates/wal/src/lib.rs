@@ -71,6 +71,7 @@ use stratalog_base::sync::Instant;
 pub mod alarm;
 pub mod alerts;
 mod background;
+mod calls;
 mod carry;
 #[cfg(all(feature = "conformance", not(loom)))]
 pub mod conformance;

@@ -1,13 +1,13 @@
 //! What happens to a log as a whole: closing, resuming after a failure, changing the backend, making
 //! files ahead, and being asked how it is. All but the last two exclude one another by `switching`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::{Error, Result};
 
 use crate::Position;
 use crate::background::{self, Threads};
+use crate::calls::Hold;
 use crate::carry;
 use crate::core::{Core, RingFront, Writer};
 use crate::files::Files;
@@ -38,16 +38,17 @@ pub fn make_ring(files: &Files, options: &LogOptions, at: Position) -> Result<(R
     Ok((RingFront { ring, mapped }, drain))
 }
 
-/// Makes all that has a ticket survive a power cut, and then says so in the file.
+/// Makes all that has a ticket survive a power cut, and then says so in the file. The first caller does so; others
+/// wait for it, and are told the same.
 ///
 /// # Errors
 /// If a write or sync fails; the log is closed all the same, but recovery will not find it clean.
-pub fn close(core: &Arc<Core>, threads: Threads) -> Result<()> {
+pub fn close(core: &Core, threads: &Threads) -> Result<()> {
     core.note_closed();
-    let closed = close_core(core);
+    let closed = core.closing.reach(1, |()| close_core(core).map(|()| 1));
     background::stop(core);
-    threads.join();
     core.abandon();
+    threads.join();
     closed
 }
 
@@ -66,14 +67,10 @@ fn close_core(core: &Core) -> Result<()> {
 /// # Errors
 /// Of the write, or of making the ring, and why the log takes no records.
 pub fn set_backend(core: &Core, to: Backend) -> Result<()> {
+    let _hold = Hold::take();
     let _switching = core.switching.lock();
     core.check()?;
-    let from = core.backend();
-    if from == to {
-        return Ok(());
-    }
-    if from != Backend::LockFree && to != Backend::LockFree {
-        core.set_backend(to); // The queue stays; only who writes it changes.
+    if core.backend() == to {
         return Ok(());
     }
     let mut made = None;
@@ -112,6 +109,7 @@ pub fn set_backend(core: &Core, to: Backend) -> Result<()> {
 /// # Errors
 /// If what was acknowledged cannot be read back or written anew: then the log stays as it was.
 pub fn resume(core: &Core) -> Result<()> {
+    let _hold = Hold::take();
     let _switching = core.switching.lock();
     if core.is_closed() {
         return Err(Error::Closed); // Its threads have ended.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stratalog_base::fs::Fs;
 use stratalog_base::key::MAX_SEQ_NO;
-use stratalog_base::sync::{Instant, Mutex, Ordering, fence, prepare_heavy_fences, spawn};
+use stratalog_base::sync::{Instant, Ordering, fence, prepare_heavy_fences, spawn};
 use stratalog_base::{Error, Result};
 
 use crate::background::{self, Threads};
@@ -17,7 +17,6 @@ use crate::carry::{self, Carried};
 use crate::core::Core;
 use crate::files::Files;
 use crate::frame::{self, Draft, Kind};
-use crate::group::GroupCommit;
 use crate::lifecycle;
 use crate::options::{Backend, LogOptions};
 use crate::reader::Reader;
@@ -36,7 +35,7 @@ const SKIP_BUFFER_BYTES: u64 = 64 << 10;
 /// that is under way, but not longer than a second.
 pub struct Log {
     core: Arc<Core>,
-    threads: Mutex<Option<Threads>>,
+    threads: Arc<Threads>,
 }
 
 impl Log {
@@ -103,7 +102,7 @@ impl Log {
     ) -> Result<Log> {
         let core = Log::begin_core(fs, dir, options, after, carried)?;
         let threads = Threads::start(&core)?;
-        Ok(Log { core, threads: Mutex::new(Some(threads)) })
+        Ok(Log { core, threads: Arc::new(threads) })
     }
 
     /// For models, in which each thread multiplies the work: a new log with those of the writing and
@@ -123,7 +122,7 @@ impl Log {
         let carried = Carried::nothing(&nothing, FIRST_POSITION);
         let core = Log::begin_core(fs, Path::new(""), options, &nothing, carried)?;
         let threads = Threads::start_some(&core, writes, syncs, false)?;
-        Ok(Log { core, threads: Mutex::new(Some(threads)) })
+        Ok(Log { core, threads: Arc::new(threads) })
     }
 
     fn begin_core(
@@ -180,8 +179,7 @@ impl Log {
     /// Goes on after a failed write or sync, once its cause is gone: what was acknowledged is read
     /// back and copied from the failed segment, from its last durable position on, to a fresh one,
     /// which is synced; then appends are taken again. Records whose callers got the error may or may
-    /// not be among what was copied. Does nothing to a log that has not failed. Not for callbacks, which the
-    /// thread that failed may call before it is done.
+    /// not be among what was copied. Does nothing to a log that has not failed.
     ///
     /// # Errors
     /// If the system refuses, or [`Error::Corrupt`] if what was acknowledged cannot be read back: the
@@ -201,20 +199,15 @@ impl Log {
     /// As [`Wal::close`].
     pub fn close_within(&self, limit: Duration) -> Result<bool> {
         let deadline = Instant::now().checked_add(limit);
-        let Some(threads) = self.threads.lock().take() else {
-            return self.close().map(|()| true);
-        };
-        let closed = Arc::new(GroupCommit::new(0, ()));
-        let body = {
-            let (core, closed) = (self.core.clone(), closed.clone());
-            move || match lifecycle::close(&core, threads) {
-                Ok(()) => closed.raise(1),
-                Err(error) => closed.fail(&error),
-            }
-        };
-        let dir = self.core.files.dir();
-        spawn("stratalog-wal-close", body).map_err(|e| Error::io("start a thread of", dir, e))?;
-        closed.follow(1, deadline)
+        if !self.core.is_closed() {
+            let (core, threads) = (self.core.clone(), self.threads.clone());
+            // Whoever waits for that is told how it ended.
+            let body = move || _ = lifecycle::close(&core, &threads);
+            let dir = self.core.files.dir();
+            spawn("stratalog-wal-close", body)
+                .map_err(|e| Error::io("start a thread of", dir, e))?;
+        }
+        self.core.closing.follow(1, deadline)
     }
 
     /// A record's payload compressed, where that is wanted and helps.
@@ -331,24 +324,16 @@ impl Wal for Log {
     }
 
     fn close(&self) -> Result<()> {
-        let mut threads = self.threads.lock();
-        match threads.take() {
-            Some(threads) => lifecycle::close(&self.core, threads),
-            None => match self.core.check() {
-                Err(Error::Closed) => Ok(()),
-                result => result,
-            },
-        }
+        lifecycle::close(&self.core, &self.threads)
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let threads = self.threads.lock().take();
-        if let Some(threads) = threads {
+        if !self.core.is_closed() {
             background::stop(&self.core);
             self.core.abandon();
-            threads.join_or_leave(&self.core);
+            self.threads.join_or_leave(&self.core);
         }
     }
 }

@@ -48,7 +48,7 @@ pub enum Overflow {
     Block,
     /// Waits so long, then fails with [`Error::Full`].
     Wait(Duration),
-    /// Fails with [`Error::Full`] at once.
+    /// Fails with [`Error::Full`] at once, also while the backend is being changed.
     Fail,
     /// Writes what is waiting itself, whether or not a thread is there for it.
     WriteThrough,

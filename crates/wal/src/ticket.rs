@@ -85,8 +85,9 @@ impl<'a> Ticket<'a> {
     }
 
     /// Calls `then` once it is done, or with why it will not be: at once in this thread if that is so
-    /// already, else in the one that does the work, perhaps in the midst of an append of another record. So who appends
-    /// must not hold a lock that `then` takes.
+    /// already, else in the one that did the work, as soon as that holds nothing that others wait for. So it may append,
+    /// wait, sync, even close the log; but what else that thread has to do waits for it meanwhile, and other calls, too.
+    /// That thread may be one that appends another record: who does so must not hold a lock that `then` takes.
     pub fn then(self, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.log.when(self.place.end, self.durability, Box::new(then));
     }

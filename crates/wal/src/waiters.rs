@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use stratalog_base::sync::{Letter, panicking};
+use stratalog_base::sync::Letter;
 use stratalog_base::{Error, Result};
 
-/// What is called with the outcome of a wait.
-pub type Then = Box<dyn FnOnce(Result<()>) + Send>;
+use crate::Callback;
+use crate::calls;
 
 /// What a sleeping thread is told.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ pub enum Waiter {
     /// A thread that only waits.
     Follower(Arc<Letter<Told>>),
     /// Nobody sleeps; this is called.
-    Call(Then),
+    Call(Callback),
 }
 
 /// Those who wait, the lowest target first, and of equal ones the oldest.
@@ -135,32 +134,23 @@ pub struct Woken {
 }
 
 impl Woken {
-    /// Tells them: who leads first, for the others wait for it; then threads; calls last. A call that
-    /// panics does not keep the others from being told, and panics here afterwards.
+    /// Tells them: who leads first, for the others wait for it; then threads; calls last.
     pub fn tell(self) {
         if let Some(leader) = self.leader {
             leader.send(Told::Lead);
         }
-        let mut calls: Vec<(Then, Result<()>)> = Vec::new();
-        let mut chain = Chain::default();
+        let (mut called, mut chain) = (Vec::new(), Chain::default());
         for (waiter, outcome) in self.over {
             match waiter {
                 Waiter::Leader(letter) | Waiter::Follower(letter) => {
                     chain.0.push((letter, outcome));
                 }
-                Waiter::Call(then) => calls.push((then, outcome)),
+                Waiter::Call(then) => called.push((then, outcome)),
             }
         }
         chain.tell();
-        let mut panic = None;
-        for (then, outcome) in calls {
-            let called = catch_unwind(AssertUnwindSafe(|| then(outcome)));
-            panic = panic.or(called.err());
-        }
-        if let Some(panic) = panic
-            && !panicking()
-        {
-            resume_unwind(panic);
+        if !called.is_empty() {
+            calls::call(called);
         }
     }
 }

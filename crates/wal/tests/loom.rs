@@ -7,6 +7,7 @@
 //! | [`group`], [`ring`], [`alarm`], [`ticket`] | one part by itself |
 //! | [`append`] | records on their way to the disk, with each backend |
 //! | [`mapped`] | the same where a record is logged once it is in the ring |
+//! | [`callback`] | those who are called back by its threads |
 //! | [`lifecycle`] | closing, changing the backend, going on after a failure |
 //! | [`disk`] | the files of these |
 //!
@@ -17,6 +18,8 @@
 mod alarm;
 #[path = "loom/append.rs"]
 mod append;
+#[path = "loom/callback.rs"]
+mod callback;
 #[path = "loom/disk.rs"]
 mod disk;
 #[path = "loom/group.rs"]

@@ -10,6 +10,7 @@ use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront, Writer};
 use crate::alarm::Urgency;
+use crate::calls::{Hold, is_called};
 use crate::frame::{Draft, Kind, PROMISE_BYTES};
 use crate::options::{Backend, Overflow};
 use crate::queue::{Queue, Refused};
@@ -189,32 +190,39 @@ impl Core {
         mut refused: Refused,
         mut enter: impl FnMut() -> Result<Place, Refused>,
     ) -> Result<Place> {
-        if refused == Refused::Full && self.options.overflow == Overflow::Fail {
-            self.counters.overflowed(OverflowOutcome::Refused);
-            return Err(Error::Full);
-        }
         let began = Instant::now();
         let deadline = match self.options.overflow {
             Overflow::Wait(limit) => began.checked_add(limit),
-            _ => None,
+            Overflow::Fail => Some(began),
+            Overflow::Block | Overflow::WriteThrough => None,
         };
         let (mut overflowed, mut turn) = (false, None);
         for tries in 0.. {
-            if refused == Refused::Closed {
-                self.check()?;
-                drop(self.switching.lock()); // The backend is being changed.
-            } else {
-                overflowed = true;
-                let in_time = if turn.is_none() && (tries >= STARVED_TRIES || self.is_crowded()) {
-                    turn = Turn::take(self, deadline);
-                    turn.is_some()
-                } else {
-                    self.make_room(deadline)?
-                };
-                if !in_time {
-                    self.counters.overflowed(OverflowOutcome::TimedOut);
-                    return Err(Error::Full);
+            let in_time = match refused {
+                Refused::Closed => {
+                    self.check()?;
+                    // The backend is being changed.
+                    sync::lock_until(&self.switching, deadline).is_some()
                 }
+                Refused::Full if self.options.overflow == Overflow::Fail => false,
+                Refused::Full => {
+                    overflowed = true;
+                    let is_starved = tries >= STARVED_TRIES || self.is_crowded();
+                    // Who has the turn may wait for the very thread that calls this back.
+                    if turn.is_none() && is_starved && !is_called() {
+                        turn = Turn::take(self, deadline);
+                        turn.is_some()
+                    } else {
+                        self.make_room(deadline)?
+                    }
+                }
+            };
+            if !in_time {
+                self.counters.overflowed(match self.options.overflow {
+                    Overflow::Fail => OverflowOutcome::Refused,
+                    _ => OverflowOutcome::TimedOut,
+                });
+                return Err(Error::Full);
             }
             match enter() {
                 Ok(place) => {
@@ -260,7 +268,8 @@ impl Core {
         let worthwhile = self.ring().map_or(1, |front| front.ring.capacity() / 4);
         let target = (written + worthwhile).min(self.reserved());
         let thread = self.backend() != Backend::Sync && self.threads.write.is_running();
-        if !thread || self.options.overflow == Overflow::WriteThrough {
+        // Who is called back may be called by that thread.
+        if !thread || self.options.overflow == Overflow::WriteThrough || is_called() {
             return self.write_to(target, deadline, Cause::Overflow);
         }
         self.write_alarm.raise(Urgency::Now);
@@ -273,13 +282,15 @@ impl Core {
 struct Turn<'a> {
     crowd: &'a AtomicUsize,
     turn: Option<MutexGuard<'a, ()>>,
+    /// The last field, so that calls are made when the turn is given back.
+    _hold: Hold,
 }
 
 impl<'a> Turn<'a> {
     /// Waits for the turn; `None` at the deadline.
     fn take(core: &'a Core, deadline: Option<Instant>) -> Option<Turn<'a>> {
         core.crowd.fetch_add(1, Ordering::Relaxed);
-        let mut turn = Turn { crowd: &core.crowd, turn: None };
+        let mut turn = Turn { crowd: &core.crowd, turn: None, _hold: Hold::take() };
         turn.turn = sync::lock_until(&core.turn, deadline);
         turn.turn.is_some().then_some(turn)
     }

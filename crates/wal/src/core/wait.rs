@@ -6,6 +6,7 @@ use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront, Writer};
 use crate::alarm::{Alarm, Urgency};
+use crate::calls::call;
 use crate::options::Backend;
 use crate::stats::Cause;
 use crate::{Callback, Durability, Position};
@@ -159,13 +160,13 @@ impl Core {
     /// towards that.
     pub fn when(&self, end: Position, durability: Durability, then: Callback) {
         if let Err(error) = self.check_reserved(end) {
-            return then(Err(error));
+            return call([(then, Err(error))]);
         }
         match durability {
-            Durability::None => then(Ok(())),
+            Durability::None => call([(then, Ok(()))]),
             _ if !self.threads.sync.is_running() || !self.threads.write.is_running() => {
                 // Nobody would work towards it.
-                then(self.wait(end, durability, None).map(|_| ()));
+                call([(then, self.wait(end, durability, None).map(|_| ()))]);
             }
             Durability::Process | Durability::Interval => {
                 if self.ring().is_some_and(|front| front.mapped) {

@@ -8,6 +8,7 @@ use stratalog_base::{Error, Result};
 use super::{Core, Hole, Writer};
 use crate::Position;
 use crate::alarm::Urgency;
+use crate::calls::Hold;
 use crate::frame::{self, Draft, Kind, PROMISE_BYTES, put_promise};
 use crate::queue::Refused;
 use crate::segment::Segment;
@@ -90,6 +91,7 @@ impl Core {
         position: Position,
         drafts: &[Draft<'_>],
     ) -> Result<(), Refused> {
+        let _hold = Hold::take(); // All others wait behind the place.
         let end = position + drafts.iter().map(Draft::frame_bytes).sum::<u64>();
         let written = self.write_to(position, None, Cause::Full).and_then(|_| {
             self.written.reach(end, |writer| {
