@@ -168,6 +168,15 @@ pub trait Engine: Send + Sync {
     /// The engine's.
     fn settle(&self) -> Outcome<Duration>;
 
+    /// Merges all that is stored into one run, if the engine has runs and a call for it: where all is in a B-tree, there
+    /// is nothing to do.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn compact(&self) -> Outcome<()> {
+        Ok(())
+    }
+
     /// What the tree looks like, if there is one and it tells.
     fn shape(&self) -> Option<Shape> {
         None
@@ -373,6 +382,13 @@ mod tests {
             let (tables, bytes) =
                 shape.levels.iter().fold((0, 0), |sum, l| (sum.0 + l.0, sum.1 + l.1));
             assert!(tables > 0 && bytes > 1_000, "{shape:?}");
+        }
+        store.compact().unwrap();
+        check_reads(&*store, &expected);
+        if let Some(shape) = store.shape() {
+            let used: Vec<_> = (0..).zip(shape.levels).filter(|(_, it)| it.0 > 0).collect();
+            let is_one_run = used.len() == 1 && (used[0].0 > 0 || used[0].1.0 == 1);
+            assert!(is_one_run, "{used:?}");
         }
         store.put(b"last", b"before close").unwrap();
         store.close().unwrap();

@@ -166,6 +166,13 @@ impl Engine for Fjall {
         Ok(idle_since.elapsed())
     }
 
+    fn compact(&self) -> Outcome<()> {
+        for keyspace in &self.keyspaces {
+            keyspace.major_compact()?;
+        }
+        self.settle().map(|_| ())
+    }
+
     fn shape(&self) -> Option<Shape> {
         let mut levels = Vec::new();
         for keyspace in &self.keyspaces {

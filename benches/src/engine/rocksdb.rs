@@ -36,9 +36,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DataBlockIndexType, FlushOptions, Options, ReadOptions, WaitForCompactOptions, WriteBatch,
-    WriteOptions, properties,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
+    CompactOptions, DB, DBCompressionType, DataBlockIndexType, FlushOptions, Options, ReadOptions,
+    WaitForCompactOptions, WriteBatch, WriteOptions, properties,
 };
 
 use super::{Config, Durability, Engine};
@@ -197,6 +197,15 @@ impl Engine for RocksDb {
         self.db.flush_cfs_opt(&self.all_families()?, &FlushOptions::default())?;
         self.db.wait_for_compact(&WaitForCompactOptions::default())?;
         Ok(Duration::ZERO)
+    }
+
+    fn compact(&self) -> Outcome<()> {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for family in self.all_families()? {
+            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        self.settle().map(|_| ())
     }
 
     fn shape(&self) -> Option<Shape> {

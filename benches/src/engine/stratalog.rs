@@ -109,6 +109,10 @@ impl Engine for Stratalog {
         Ok(Duration::ZERO)
     }
 
+    fn compact(&self) -> Outcome<()> {
+        Ok(self.db.compact()?)
+    }
+
     fn shape(&self) -> Option<Shape> {
         let stats = self.db.stats();
         Some(Shape {

@@ -185,6 +185,12 @@ impl Engine for SurrealKv {
         Ok(idle_since.elapsed())
     }
 
+    fn compact(&self) -> Outcome<()> {
+        let _inside = self.runtime.enter();
+        self.tree.compact_range(None, None, &CompactRangeOptions::default())?;
+        self.settle().map(|_| ())
+    }
+
     fn close(self: Box<Self>) -> Outcome<()> {
         let SurrealKv { tree, runtime, .. } = *self;
         let closed =

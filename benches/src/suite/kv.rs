@@ -18,11 +18,12 @@
 //! | `seek + 10`, `seek + 100` | 10 or 100 entries from a random key on, an iterator each | steady |
 //! | `read while writing` | random gets while one more thread overwrites, as fast as it can | step time |
 //! | `read while writing 100 k/s` | the same while it puts so often for every engine; larger values less often, as many bytes | 5 step times |
+//! | `compacted: read random`, `compacted: scan` | as above, with all in one run ([`Engine::compact`]) | as above |
 //! | `delete` | deletes of distinct random keys | step time |
 //!
 //! The fills into stores of their own run in one process, `fill random` and `overwrite` in a second one,
 //! the others in a third, which opens the settled store again and first gets every key once; so it does, settled,
-//! before the paced `read while writing`. Both of these print the writes that the thread beside made. Every value
+//! before the paced `read while writing`, and after the compaction. Both of these print the writes that the thread beside made. Every value
 //! is compared whole; a scan's order and number are checked; what was overwritten must have a later
 //! version, what was deleted be gone, and a scan must find all of each fill.
 //!
@@ -157,11 +158,11 @@ fn read(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
     let store = &*store;
     get_all(store, sizes)?;
     let entries = sizes.entries;
-    read_keys(cell, store, sizes, "read random", |rng| rng.below(entries))?;
+    read_random(cell, store, sizes, "read random")?;
     read_missing(cell, store, sizes)?;
     let zipf = Zipf::for_scrambling();
     read_keys(cell, store, sizes, "read Zipf 0.99", |rng| zipf.scrambled(rng, entries))?;
-    scan(cell, store, sizes)?;
+    scan(cell, store, sizes, "scan")?;
     for count in [10, 100] {
         seek(cell, store, sizes, count)?;
     }
@@ -170,6 +171,10 @@ fn read(cell: &mut Cell, sizes: &Sizes) -> Outcome<()> {
     get_all(store, sizes)?;
     read_beside(cell, store, sizes, Beside::paced(sizes.values.bytes))?;
     store.settle()?;
+    store.compact()?;
+    get_all(store, sizes)?;
+    read_random(cell, store, sizes, "compacted: read random")?;
+    scan(cell, store, sizes, "compacted: scan")?;
     delete(cell, store, sizes)
     // Dropped unsettled: nothing reads it again.
 }
@@ -267,6 +272,10 @@ fn overwrite(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> 
     Ok(())
 }
 
+fn read_random(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes, name: &str) -> Outcome<()> {
+    read_keys(cell, store, sizes, name, |rng| rng.below(sizes.entries))
+}
+
 fn read_keys(
     cell: &mut Cell,
     store: &dyn Engine,
@@ -300,8 +309,8 @@ fn read_missing(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<(
     Ok(())
 }
 
-fn scan(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes) -> Outcome<()> {
-    let measure = cell.measure("scan").unit("entry").reading(store).threads(sizes.threads);
+fn scan(cell: &mut Cell, store: &dyn Engine, sizes: &Sizes, name: &str) -> Outcome<()> {
+    let measure = cell.measure(name).unit("entry").reading(store).threads(sizes.threads);
     let step = measure.run(|_| move |_| check::scan_all(store, sizes.values, sizes.entries))?;
     cell.steps.push(step);
     Ok(())
