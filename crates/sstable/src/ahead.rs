@@ -24,6 +24,17 @@ impl Block {
         prefetch(self.entries().as_ptr().wrapping_add(self.offset(index)), 3);
     }
 
+    /// Asks for offsets and trailers of these entries, one of which a search is about to find.
+    #[inline]
+    pub(crate) fn prefetch_columns(&self, entries: &Range<usize>) {
+        for Range { start, end } in self.places(entries) {
+            // One more than they fill, since they may start within a line; mostly as many, which the
+            // processor predicts.
+            let lines = (end - start).div_ceil(64) + 1;
+            prefetch(self.bytes().as_ptr().wrapping_add(start), lines);
+        }
+    }
+
     /// Asks for the key of the entry, if there is one, and for nothing of its value.
     #[inline]
     fn prefetch_key(&self, index: usize) {

@@ -29,12 +29,15 @@
 //! | bytes | part |
 //! |---:|---|
 //! | 64 | count of handles, [`Header`]: one cache line |
+//! | 4 × s | samples, if there are more than [`FEW`] entries: every [`SAMPLED`]th word but the first |
 //! | 4 × n | words: four bytes of each user key, behind what all keys share |
 //! | 4 × n | where each entry starts |
 //! | w × n + 8 | trailers, as stored |
 //! | | entries, as stored |
 //!
-//! So a search reads a few lines in a row, which are asked for together, and then one entry.
+//! So a search of few entries reads a few lines in a row, which are asked for together, and then one
+//! entry. Among many, the samples lead to a stretch of [`SAMPLED`] entries, of which words, offsets and
+//! trailers are asked for together.
 //!
 //! # Invariants
 //! - BLOCK-1: a [`Block`] was checked whole when it was decoded; reading it cannot fail.
@@ -42,6 +45,7 @@
 //! - BLOCK-3: every entry starts below 2³², so that its offset fits four bytes. (All but the last start
 //!   below [`MAX_BLOCK_BYTES`](crate::MAX_BLOCK_BYTES).)
 //! - BLOCK-4: in order of the entries, their words never fall.
+//! - BLOCK-5: sample k, counted from 1, is the word of entry [`SAMPLED`] × k.
 
 mod access;
 
@@ -155,15 +159,17 @@ pub(crate) fn word(bytes: &[u8]) -> u32 {
 /// A decoded data block. See the module page for what lies behind the header.
 pub(crate) type Block = Shared<Header>;
 
-/// What every search of a block needs first.
+/// What every search of a block needs first. Packed, so that it fills the line that [`Shared`] begins.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 pub struct Header {
     base: u64,
     trailer_mask: u64,
     count: u32,
     /// Leading bytes that all user keys of the block share.
     common_bytes: u32,
-    /// Where the entries start behind the header.
+    /// Where the words start behind the header, and the entries.
+    words_at: u32,
     entries_at: u32,
     restart_interval: u16,
     trailer_bytes: u8,
@@ -176,8 +182,20 @@ pub struct Header {
 const KNOWN_BYTES: usize = 8;
 /// What a decoded block may take in memory: what lies around it fits beside it in 4 GiB.
 const MAX_MEMORY_BYTES: u32 = u32::MAX - 4096;
+/// The most entries whose words are all read by a search.
+pub(crate) const FEW: usize = 64;
+/// Entries from one sample to the next.
+pub(crate) const SAMPLED: usize = 32;
 /// Zeros behind the trailers' column, so that each trailer can be read as eight bytes.
 const COLUMN_ROOM: usize = 8;
+
+/// With what [`Shared`] keeps in front of it, one cache line.
+const _: () = assert!(size_of::<Header>() == 64 - 20);
+
+/// How many samples a block of `count` entries has.
+fn samples_of(count: usize) -> usize {
+    if count <= FEW { 0 } else { (count - 1) / SAMPLED }
+}
 
 /// Where the parts of an entry lie in its block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -252,6 +270,7 @@ impl<'a> Parts<'a> {
             },
             count,
             common_bytes: 0,
+            words_at: 0,
             entries_at: 0,
             restart_interval,
             trailer_bytes,
@@ -372,19 +391,24 @@ impl Block {
         let parts = Parts::decode(contents)?;
         let count = parts.header.count as usize;
         let column_bytes = count * usize::from(parts.header.trailer_bytes);
-        let entries_at = 2 * 4 * count + column_bytes + COLUMN_ROOM;
+        let words_at = 4 * samples_of(count);
+        let entries_at = words_at + 2 * 4 * count + column_bytes + COLUMN_ROOM;
         let len = u32::try_from(entries_at + parts.entries.len()).ok();
         let Some(len) = len.filter(|len| *len <= MAX_MEMORY_BYTES) else {
             return Err(Malformed { offset: 0, what: "block exceeds 4 GiB" });
         };
-        let header = Header { entries_at: entries_at as u32, ..parts.header };
+        let header =
+            Header { words_at: words_at as u32, entries_at: entries_at as u32, ..parts.header };
         Shared::build(header, len, |header, bytes| {
-            let (words, rest) = bytes.split_at_mut(4 * count);
+            let (samples, rest) = bytes.split_at_mut(words_at);
+            let (words, rest) = rest.split_at_mut(4 * count);
             let (offsets, rest) = rest.split_at_mut(4 * count);
             let (column, rest) = rest.split_at_mut(column_bytes + COLUMN_ROOM);
             let (words, offsets) = (words.as_chunks_mut().0, offsets.as_chunks_mut().0);
             parts.check_entries(offsets)?;
             let common = parts.find_words(offsets, words)?;
+            let sampled = words.iter().step_by(SAMPLED).skip(1); // BLOCK-5
+            samples.as_chunks_mut().0.iter_mut().zip(sampled).for_each(|(to, word)| *to = *word);
             column[..column_bytes].copy_from_slice(&parts.column[..column_bytes]);
             rest.copy_from_slice(parts.entries);
             let known = common.len().min(KNOWN_BYTES);

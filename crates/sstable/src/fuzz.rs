@@ -28,7 +28,7 @@ pub fn block(bytes: &[u8]) -> Result<usize, Malformed> {
         let mut user = Vec::new();
         let key = block.key(index, &entry, &mut user);
         block.lower_bound(key);
-        block.find(key);
+        assert!(block.find(key).is_some(), "its word is there");
         assert!(block.has_key(index, &entry, key.user));
         block.value(&entry);
     }

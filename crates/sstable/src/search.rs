@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use stratalog_base::KeyRef;
 
-use crate::block::{Block, Entry, word};
+use crate::block::{Block, Entry, FEW, SAMPLED, word};
 
 impl Block {
     /// The index of the first entry ≥ `target`, or [`Block::len`].
@@ -40,19 +40,23 @@ impl Block {
         }
     }
 
-    /// The index of the first version of `target.user` from `target` on, for a point read.
+    /// The index of the first version of `target.user` from `target` on, for a point read. `None` if
+    /// the words tell that no entry has this user key: then no entry was touched.
     ///
-    /// If there is none, [`Block::len`] if the block ends with newer versions, else any entry of
-    /// another key. So the caller compares the key, and this does not: not even with what all keys
-    /// have in common, which would touch one more cache line.
+    /// If there is none all the same, [`Block::len`] if the block ends with newer versions, else any
+    /// entry of another key. So the caller compares the key, and this does not: not even with what all
+    /// keys have in common, which would touch one more cache line.
     #[inline]
-    pub(crate) fn find(&self, target: KeyRef<'_>) -> usize {
+    pub(crate) fn find(&self, target: KeyRef<'_>) -> Option<usize> {
         let candidates = self.candidates(target.user);
-        self.prefetch_entry(candidates.start.min(self.len() - 1));
-        if candidates.len() == 1 && self.trailer(candidates.start) <= target.trailer {
-            return candidates.start;
+        if candidates.is_empty() {
+            return None;
         }
-        self.narrow(candidates, target)
+        self.prefetch_entry(candidates.start);
+        if candidates.len() == 1 && self.trailer(candidates.start) <= target.trailer {
+            return Some(candidates.start);
+        }
+        Some(self.narrow(candidates, target))
     }
 
     /// The entries with the same word as `user`, if it begins with what all keys have in common.
@@ -60,7 +64,16 @@ impl Block {
     fn candidates(&self, user: &[u8]) -> Range<usize> {
         let wanted = word(user.get(self.common_bytes()..).unwrap_or_default());
         let words = self.words();
-        let start = first_not_below(words, wanted);
+        let start = match self.samples() {
+            [] => first_not_below(words, wanted),
+            samples => {
+                // BLOCK-5: it lies behind the last sample below, and not behind the next.
+                let start = first_not_below(samples, wanted) * SAMPLED;
+                let stretch = start..words.len().min(start + SAMPLED);
+                self.prefetch_columns(&stretch);
+                start + first_not_below(&words[stretch], wanted)
+            }
+        };
         let same = words[start..].iter().take_while(|word| **word == wanted.to_ne_bytes()).count();
         start..start + same
     }
@@ -107,7 +120,6 @@ impl Block {
 #[inline]
 fn first_not_below(words: &[[u8; 4]], wanted: u32) -> usize {
     // Few words are counted, not bisected: that reads their cache lines at once, not in turn.
-    const FEW: usize = 64;
     let below = |word: &[u8; 4]| u32::from_ne_bytes(*word) < wanted;
     let (mut start, mut len) = (0, words.len());
     while len > FEW {
@@ -146,6 +158,45 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_any_number_of_entries_are_searched_right() {
+        // Around each sample, with as many entries of a word as between samples, or a few more.
+        let counts = [2, 63, 64, 65, 96, 97, 98, 128, 129, 130, 2048, 2049, 4500];
+        for (count, same) in
+            counts.into_iter().flat_map(|n| [1, 3, 32, 33, 70].map(|same| (n, same)))
+        {
+            // Words 2, 4, 6, … behind the one byte that all share, then a byte that tells entries apart.
+            let user =
+                |word: u32, entry: u32| [&[7], &word.to_be_bytes()[..], &[entry as u8]].concat();
+            let middle = (0..count - 2).map(|i| user((i / same + 1) * 2, i % same));
+            let users = [vec![7]].into_iter().chain(middle).chain([user(u32::MAX, 0)]);
+            let users: Vec<_> = users.collect();
+            let mut builder = BlockBuilder::new(16);
+            users.iter().for_each(|user| builder.add(KeyRef::new(user, 5, Kind::Put), b""));
+            let mut contents = Vec::new();
+            builder.encode(&mut contents);
+            let block = Block::decode(&contents).unwrap();
+            let samples = if count > 64 { (count as usize - 1) / 32 } else { 0 };
+            assert_eq!((block.samples().len(), block.common_bytes()), (samples, 1), "BLOCK-5");
+
+            for word in 1..=(count / same + 2) * 2 + 1 {
+                for entry in [0, same / 2, same] {
+                    let target = user(word, entry);
+                    let expected = users.partition_point(|user| *user < target);
+                    let what = format!("{count} entries, {same} a word, word {word}, {entry}");
+                    assert_eq!(block.lower_bound(KeyRef::before(&target)), expected, "{what}");
+                    let found = block.find(KeyRef::seek(&target, 9));
+                    match users.get(expected).is_some_and(|user| *user == target) {
+                        true => assert_eq!(found, Some(expected), "{what}"),
+                        false => assert!(found.is_none_or(|found| {
+                            found == block.len() || users[found] != target
+                        })),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn lower_bound_agrees_with_the_order_of_keys() {
         let keys = keys();
         for interval in [1, 3, 16, 1000] {
@@ -169,7 +220,7 @@ mod tests {
                 let expected = keys.partition_point(|key| key.as_ref() < target);
                 assert_eq!(block.lower_bound(target), expected, "{target:?}");
                 if keys.get(expected).is_some_and(|key| *key.user == *user) {
-                    assert_eq!(block.find(target), expected, "{target:?}");
+                    assert_eq!(block.find(target), Some(expected), "{target:?}");
                 }
             }
         }

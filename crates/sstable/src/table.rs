@@ -130,7 +130,7 @@ impl Table {
         }
         let index = partition.index.find(target);
         let block = self.blocks.get(partition.index.first_block() + index, reader)?;
-        let found = block.find(target);
+        let Some(found) = block.find(target) else { return Some(None) };
         (found < block.len()).then(|| entry_of(&block, found, target.user))
     }
 
@@ -144,7 +144,7 @@ impl Table {
         }
         let index = partition.index.find(target);
         let mut block = self.block(&partition, index, Wanted::Lookup)?;
-        let mut found = block.find(target);
+        let Some(mut found) = block.find(target) else { return Ok(None) };
         if found == block.len() {
             // All of the block is newer. The versions of the key may go on in the next.
             block = match self.continued(&partition, number, index, target.user)? {

@@ -1,5 +1,7 @@
 //! Reading a decoded block. It was checked whole (BLOCK-1), so nothing here can fail.
 
+use std::ops::Range;
+
 use stratalog_base::{KeyRef, Trailer};
 
 use super::{Block, Entry, Header};
@@ -8,9 +10,8 @@ impl Block {
     /// The entries and what else a walk over many of them needs, looked up once.
     #[inline]
     pub(crate) fn walk(&self) -> Walk<'_> {
-        let (_, rest) = self.bytes().split_at(8 * self.len());
-        let (column, entries) = rest.split_at(self.entries_at as usize - 8 * self.len());
-        Walk { header: self, column, entries }
+        let (front, entries) = self.bytes().split_at(self.entries_at as usize);
+        Walk { header: self, column: &front[self.column_at()..], entries }
     }
 
     /// Number of entries, at least 1.
@@ -19,11 +20,41 @@ impl Block {
         self.count as usize
     }
 
+    #[inline]
+    fn words_at(&self) -> usize {
+        self.words_at as usize
+    }
+
+    /// Where the offsets start behind the header.
+    #[inline]
+    fn offsets_at(&self) -> usize {
+        self.words_at() + 4 * self.len()
+    }
+
+    /// Where the trailers do.
+    #[inline]
+    fn column_at(&self) -> usize {
+        self.words_at() + 8 * self.len()
+    }
+
+    /// The words of entries [`SAMPLED`](super::SAMPLED), twice that and so on, if there are many.
+    #[inline]
+    pub(crate) fn samples(&self) -> &[[u8; 4]] {
+        self.bytes()[..self.words_at()].as_chunks().0
+    }
+
+    /// Where offsets and trailers of `entries` lie behind the header.
+    #[inline]
+    pub(crate) fn places(&self, entries: &Range<usize>) -> [Range<usize>; 2] {
+        let part = |at, width| at + width * entries.start..at + width * entries.end;
+        [part(self.offsets_at(), 4), part(self.column_at(), self.trailer_bytes.into())]
+    }
+
     /// The four bytes of each user key behind what all keys of the block share, as [`word`], in memory
     /// order.
     #[inline]
     pub(crate) fn words(&self) -> &[[u8; 4]] {
-        self.bytes()[..4 * self.len()].as_chunks().0
+        self.bytes()[self.words_at()..][..4 * self.len()].as_chunks().0
     }
 
     /// How many leading bytes all user keys of the block share.
@@ -49,7 +80,7 @@ impl Block {
 
     #[inline]
     pub(crate) fn offset(&self, index: usize) -> usize {
-        let offsets: &[[u8; 4]] = self.bytes()[4 * self.len()..8 * self.len()].as_chunks().0;
+        let offsets = self.bytes()[self.offsets_at()..][..4 * self.len()].as_chunks::<4>().0;
         u32::from_ne_bytes(offsets[index]) as usize
     }
 
@@ -66,7 +97,7 @@ impl Block {
 
     #[inline]
     pub(crate) fn trailer(&self, index: usize) -> Trailer {
-        let delta = self.delta(&self.bytes()[8 * self.len()..], index);
+        let delta = self.delta(&self.bytes()[self.column_at()..], index);
         Trailer::from_bits(self.base + delta).expect("BLOCK-1")
     }
 
