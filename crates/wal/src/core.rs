@@ -26,14 +26,15 @@
 //! # Locks
 //! | rank | lock | held over I/O | for |
 //! |---|---|---|---|
-//! | 1 | `threads` (in the handle) | yes: excludes closers only | joining the threads once |
+//! | 1 | the seat of `closing`, and `handles` of the threads | yes: excludes closers only | closing, joining the threads once |
 //! | 2 | `switching` | yes: closing, resuming and changing the backend exclude one another | the order of fronts |
 //! | 3 | `turn` | yes: those who found no room wait in it | first come, first served |
 //! | 4 | the seats of `written` and `durable` (not locks, but taken like one) | yes | writing, syncing |
 //! | 5 | inside `published`, `written`, `durable` | no | taking and leaving the lead, waiting |
 //! | 6 | `queue`, `stopped`, inside `files` and the alarms | no | giving positions, looking up a file |
 //!
-//! No two of rank 5 and 6 are held at once.
+//! No two of rank 5 and 6 are held at once. Nobody is called back by a thread that holds any of these, or a place that
+//! others wait behind ([`crate::calls`]).
 
 use std::time::Duration;
 

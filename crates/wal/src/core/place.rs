@@ -313,12 +313,12 @@ mod tests {
     use stratalog_base::sync::{Arc, AtomicBool, Mutex, spawn, yield_now};
 
     use super::*;
-    use crate::Durability;
     use crate::files::Files;
     use crate::options::LogOptions;
     use crate::ring::{Ring, RingMemory};
     use crate::segment::{Header, Identity, Link};
     use crate::stats::Health;
+    use crate::{Callback, Durability, calls};
 
     /// A log without threads, with a ring of `ring_bytes` or a queue that holds one record.
     fn narrow(ring_bytes: Option<usize>) -> Core {
@@ -387,6 +387,22 @@ mod tests {
         let positions = positions.lock();
         assert!(positions[0] > 0 && positions.is_sorted(), "{positions:?}");
         assert_eq!(core.crowd.load(Ordering::Relaxed), 0);
+    }
+
+    /// Whoever has the turn may wait for the very thread that calls this back.
+    #[test]
+    fn who_is_called_back_takes_no_turn() {
+        for ring_bytes in [None, Some(4096)] {
+            let core = Arc::new(narrow(ring_bytes));
+            core.threads.write.set(Health::Running);
+            let turn = Turn::take(&core, None);
+            let caller = core.clone();
+            let then = move |_| (0..200).for_each(|_| _ = put(&caller));
+            let call = move || calls::call([(Box::new(then) as Callback, Ok(()))]);
+            spawn("caller", call).unwrap().join().unwrap();
+            assert!(core.reserved() >= 200 * 16);
+            drop(turn);
+        }
     }
 
     #[test]
