@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use stratalog_base::Error;
 use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
 
 use crate::{Callback, calls};
@@ -24,7 +25,8 @@ pub struct AlertThresholds {
     pub depth_records: u64,
     /// How long one sync takes: 100 ms by default.
     pub sync: Duration,
-    /// The bytes of all segments of the log: 1 GiB by default.
+    /// The bytes of all segments of the log: 1 GiB by default. Looked at when it is opened and whenever a segment is
+    /// full.
     pub log_bytes: u64,
 }
 
@@ -58,6 +60,12 @@ pub enum Alert {
         /// Its name.
         thread: &'static str,
     },
+    /// What [`crate::LogOptions::retention`] does not keep could not be archived or removed. Tried again, and told
+    /// again only after it has gone well.
+    RetentionFailed {
+        /// Why.
+        why: String,
+    },
     /// The log is longer than the threshold. Told again only after it was at most half as long.
     LogSize {
         /// The bytes of all its segments.
@@ -71,6 +79,7 @@ impl fmt::Display for Alert {
             Alert::Depth { records } => write!(f, "{records} records wait to be written"),
             Alert::SlowSync { took } => write!(f, "a sync took {took:.1?}"),
             Alert::ThreadDied { thread } => write!(f, "thread {thread} has died"),
+            Alert::RetentionFailed { why } => write!(f, "retention failed: {why}"),
             Alert::LogSize { bytes } => write!(f, "the log has grown to {bytes} bytes"),
         }
     }
@@ -172,6 +181,13 @@ impl Alerts {
             && watch.is_news(thread)
         {
             watch.tell(Alert::ThreadDied { thread });
+        }
+    }
+
+    /// What is not to be kept could not go; for the first failure in a row.
+    pub fn retention_failed(&self, error: &Error) {
+        if let Some(watch) = &self.watch {
+            watch.listener.tell(&Alert::RetentionFailed { why: error.to_string() });
         }
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `stratalog-wal-write` | appends of the backends with a thread, those who await or are called back | writes what waits |
 //! | `stratalog-wal-sync` | appends of class `Interval`, much that is not durable, those who await or are called back | writes and syncs |
-//! | `stratalog-wal-files` | a segment that fills, its age | makes files ahead, seals by age, removes what retention does not keep |
+//! | `stratalog-wal-files` | its start, a segment that fills or is full, its age | makes files ahead, seals by age, removes what retention does not keep, looks at the log's size |
 //!
 //! If one dies, its work is done by callers (LOG-4), or not at all (files ahead); the health says so.
 
@@ -120,6 +120,7 @@ impl Threads {
         let options = &core.options;
         let files = options.segments_ahead
             || options.segment_age.is_some()
+            || options.alert_listener.is_some() // It is told of the log's size.
             || options.retention != crate::Retention::Everything;
         Threads::start_some(core, true, true, files)
     }
@@ -229,12 +230,12 @@ fn sync(core: &Core) {
 }
 
 fn files_step(core: &Core) {
-    let mut next = core.options.segment_age;
     loop {
+        // First of all without being raised: nobody may write for long, and what was found may be too much.
+        let next = core.step_files();
         let deadline = next.and_then(|after| Instant::now().checked_add(after));
         if core.files_alarm.wait(deadline) == Wake::Stopped {
             return;
         }
-        next = core.step_files();
     }
 }

@@ -14,6 +14,8 @@
 //!   bytes that were never written before costs one and a half times as much.
 //! - FILES-6: no segment is removed but below `start`, and nobody is sent to one below it. So whoever
 //!   does not find a file that it was sent to asks again: if it was removed, it is sent elsewhere.
+//! - FILES-7: `start` rises, here and in the start file, only over what was archived, if there is an archive; and a
+//!   segment is removed only below the durable start file. So at any moment each is archived or still found.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +68,7 @@ pub struct Files {
     state: Mutex<State>,
     /// Held by whoever removes segments.
     removal: Mutex<()>,
+    retention_failure: Mutex<Option<removal::Failure>>,
 }
 
 #[derive(Debug)]
@@ -168,6 +171,7 @@ impl Files {
             limit: AtomicU64::new(options.segment_bytes),
             state: Mutex::new(state),
             removal: Mutex::new(()),
+            retention_failure: Mutex::new(None),
         };
         Ok((files, segment))
     }

@@ -162,18 +162,29 @@ impl Core {
             }
             next = Some(if left.is_zero() { limit } else { left });
         }
-        // The log goes on without files made ahead, and with more segments than it should keep.
-        _ = self.files.make_ahead();
+        _ = self.files.make_ahead(); // The log goes on without.
         let (unretained, next_unretained) = self.files.unretained();
-        if let Some(position) = unretained {
-            _ = self.truncate_before(position);
-        }
+        let retry = unretained.and_then(|position| self.retain_from(position));
         if self.alerts.is_listening()
             && let Ok(bytes) = self.files.bytes()
         {
             self.alerts.log_bytes(bytes);
         }
-        next.into_iter().chain(next_unretained).min()
+        next.into_iter().chain(next_unretained).chain(retry).min()
+    }
+
+    /// Removes what lies below `position`. If that fails, tells so, for the log goes on with more segments than it
+    /// should keep, and returns after how long to try again.
+    fn retain_from(&self, position: Position) -> Option<Duration> {
+        let failure = self.truncate_before(position).err();
+        if failure.is_some() && self.check().is_err() {
+            return None; // The log has failed, or is closed, which is told elsewhere.
+        }
+        let (retry, is_first) = self.files.note_retention(failure.clone())?;
+        if let (true, Some(error)) = (is_first, failure) {
+            self.alerts.retention_failed(&error);
+        }
+        Some(retry)
     }
 }
 
@@ -191,6 +202,7 @@ pub fn stats(core: &Core) -> LogStats {
         // An unreadable directory shows elsewhere.
         file_bytes: core.files.bytes().unwrap_or(0),
         failed,
+        retention_failed: core.files.retention_failure(),
         ..core.counters.stats(records, bytes)
     }
 }

@@ -62,11 +62,19 @@ pub enum Retention {
     Everything,
     /// All but so many of the newest, besides the one being written.
     Segments(usize),
-    /// Those sealed (or, from earlier sessions, found) so long ago, by the monotonic clock.
+    /// Those sealed so long ago, by the monotonic clock. It does not run while the process does not, and files are not
+    /// asked for their times, for those follow a clock that may be set: what earlier sessions left counts as sealed
+    /// when it is found. So nothing goes in a process that never runs for so long.
     Age(Duration),
 }
 
-/// Called with the path of each segment before it is removed; if it fails, the segment stays.
+/// Called with the path of each segment before it is removed. If it fails, the segment stays, and its records are
+/// read and recovered as before: [`crate::Wal::truncate_before`] returns the error; retention tells it
+/// ([`crate::Alert::RetentionFailed`], [`crate::LogStats::retention_failed`]) and tries again, first after 100 ms, then
+/// after twice as long each time, up to a minute.
+///
+/// It returns once the copy is durable, for the segment is removed then. One that was archived comes again if a
+/// failure or a power cut comes between that and its removal; so a copy that is there already is replaced.
 #[derive(Clone)]
 pub struct Archive(Arc<ArchiveFn>);
 

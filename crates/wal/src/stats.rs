@@ -167,6 +167,8 @@ pub struct LogStats {
     pub file_bytes: u64,
     /// What ended the log, if something did.
     pub failed: Option<Error>,
+    /// Why retention failed when it was last tried, if it did; it is tried again.
+    pub retention_failed: Option<Error>,
 }
 
 /// Of a log that has done nothing.
@@ -190,6 +192,7 @@ impl Default for LogStats {
             segments: 0,
             file_bytes: 0,
             failed: None,
+            retention_failed: None,
         }
     }
 }
@@ -214,6 +217,9 @@ impl fmt::Display for LogStats {
         writeln!(f)?;
         if let Some(error) = &self.failed {
             writeln!(f, "failed   {error}")?;
+        }
+        if let Some(error) = &self.retention_failed {
+            writeln!(f, "stays    what retention does not keep: {error}")?;
         }
         let (depth, appended) = (Bytes(self.depth_bytes), Bytes(self.appended_bytes));
         write!(f, "records  {} ({appended}), of them ", self.appends)?;
@@ -460,11 +466,13 @@ mod tests {
             segments: 2,
             file_bytes: 65 << 20,
             failed: Some(Error::Closed),
+            retention_failed: Some(Error::Full),
             ..busy().stats(7, 70)
         };
         let expected = "\
 log      2 segments, 65.0 MiB, files, wal-sync running, wal-write dead
 failed   the handle is closed
+stays    what retention does not keep: the log has no room: its queue is full
 records  111 (1.0 MiB), of them 7 (70 B) wait to be written
 batches  2 by waiter: 2.0 records, 2.6 KiB on average, at most 3 records, 4.9 KiB
 batches  1 by full: 100.0 records, 1.0 MiB on average, at most 100 records, 1.0 MiB

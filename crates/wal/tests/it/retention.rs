@@ -1,14 +1,43 @@
 //! Which segments stay, and what becomes of their files.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::Error;
 use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
-use stratalog_base::sync::{AtomicBool, Mutex, Ordering, sleep};
-use stratalog_wal::{Archive, Durability, LogOptions, RecoveryMode, Retention, Wal};
+use stratalog_base::sync::{AtomicBool, Instant, Mutex, Ordering, sleep};
+use stratalog_wal::{
+    Alert, AlertListener, Archive, Durability, Log, LogOptions, RecoveryMode, Retention, Wal,
+};
 
 use crate::support::*;
+
+const MODES: [RecoveryMode; 4] = [
+    RecoveryMode::TornTail,
+    RecoveryMode::Strict,
+    RecoveryMode::PointInTime,
+    RecoveryMode::Salvage,
+];
+
+fn read_all(log: &Log) -> Vec<Record> {
+    let mut reader = log.reader(0).unwrap();
+    let next = || reader.next().unwrap().map(|it| (it.position, it.bytes.into_owned()));
+    std::iter::from_fn(next).collect()
+}
+
+/// The records of a log of eight segments or more.
+fn a_closed_log(fs: &SimFs, options: &LogOptions) -> Vec<Record> {
+    let log = create(fs, options.clone());
+    let mut written = Vec::new();
+    for _ in 0..8 {
+        written.extend(fill(&log, some_records(10)));
+        log.sync().unwrap(); // A ring is written as a whole.
+    }
+    log.close().unwrap();
+    written
+}
 
 #[test]
 fn so_many_segments_stay() {
@@ -28,6 +57,26 @@ fn so_many_segments_stay() {
         let (log, _) =
             stratalog_wal::Log::open(fs.kill().shared(), std::path::Path::new(""), base).unwrap();
         append(&log, b"a log opens after its oldest segments went", Durability::Sync).unwrap();
+    }
+}
+
+/// Nothing went before a segment of the new session was full.
+#[test]
+fn what_need_not_stay_goes_when_a_quiet_log_is_opened() {
+    let age = Duration::from_millis(50);
+    for base in all_options(200) {
+        for (retention, stay) in [(Retention::Segments(3), 4), (Retention::Age(age), 1)] {
+            let fs = SimFs::new();
+            let written = a_closed_log(&fs, &base);
+            let options = LogOptions { retention, ..base.clone() };
+            let opened = Instant::now();
+            let (log, _) = Log::open(fs.shared(), Path::new(""), options).unwrap();
+            eventually("the rest goes", || log.stats().segments == stay);
+            let is_by_age = retention == Retention::Age(age);
+            assert!(!is_by_age || opened.elapsed() >= age, "found, not sealed, so long ago");
+            let left = read_all(&log);
+            assert!(written.ends_with(&left) && left.is_empty() == is_by_age);
+        }
     }
 }
 
@@ -66,14 +115,111 @@ fn a_segment_is_archived_before_it_goes_or_stays() {
         })
     };
     let log = create(&fs, LogOptions { archive: Some(archive), ..options(200) });
-    fill(&log, some_records(60));
+    let written = fill(&log, some_records(60));
     let before = segment_names(&fs);
     assert!(matches!(log.truncate_before(u64::MAX), Err(Error::Full)));
     assert_eq!(segment_names(&fs), before);
+    // The start was raised before: nobody found what was there.
+    assert_eq!(read_all(&log), written);
+    for mode in MODES {
+        assert_eq!(read(&fs.crash(1), mode).unwrap().0, written, "{mode:?}");
+    }
     fails.store(false, Ordering::Release);
     log.truncate_before(u64::MAX).unwrap();
     assert_eq!(*seen.lock(), before[..before.len() - 1]);
     assert_eq!(segment_names(&fs), before[before.len() - 1..]);
+}
+
+/// An archive in memory, the first `failures` calls of which fail: its files, as they came, and the hook.
+fn an_archive(fs: &SimFs, failures: u32) -> (Arc<Mutex<Vec<(String, Vec<u8>)>>>, Archive) {
+    let archived = Arc::new(Mutex::new(Vec::new()));
+    let (fs, files, left) = (fs.clone(), archived.clone(), Mutex::new(failures));
+    let hook = move |path: &Path| {
+        let mut left = left.lock();
+        if *left > 0 {
+            *left -= 1;
+            return Err(Error::Full);
+        }
+        files.lock().push((path.display().to_string(), fs.read_file(path)));
+        Ok(())
+    };
+    (archived, Archive::new(hook))
+}
+
+/// It was tried again when the next segment was full, and nobody was told.
+#[test]
+fn what_retention_cannot_archive_stays_is_told_and_goes_later() {
+    for base in all_options(200) {
+        let fs = SimFs::new();
+        let written = a_closed_log(&fs, &base);
+        let (archived, hook) = an_archive(&fs, 2);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = {
+            let (told, fs, written) = (told.clone(), fs.clone(), written.clone());
+            AlertListener::new(move |alert| {
+                if let Alert::RetentionFailed { why } = alert {
+                    assert_eq!(read_from(&fs, 0, RecoveryMode::TornTail).unwrap().0, written);
+                    told.lock().push(why.clone());
+                }
+            })
+        };
+        let options = LogOptions {
+            retention: Retention::Segments(1),
+            archive: Some(hook),
+            alert_listener: Some(listener),
+            ..base
+        };
+        let before: BTreeMap<_, _> =
+            segment_names(&fs).into_iter().map(|name| (name.clone(), fs.read_file(name))).collect();
+        let (log, _) = Log::open(fs.shared(), Path::new(""), options).unwrap();
+        eventually("it is told by the statistics", || {
+            log.stats().retention_failed.is_some() || log.stats().segments <= 2
+        });
+        eventually("it goes", || {
+            log.stats().segments <= 2 && log.stats().retention_failed.is_none()
+        });
+        assert_eq!(told.lock().len(), 1, "once for failures in a row");
+        let left = read_all(&log);
+        assert!(written.ends_with(&left) && left.len() < written.len());
+        // All that the log has lost is in the archive, as it was.
+        let archived = archived.lock();
+        assert!(archived.iter().all(|(name, bytes)| before[name] == *bytes));
+        let all = SimFs::new();
+        archived.iter().for_each(|(name, bytes)| all.write_file(name, bytes));
+        let found = read_from(&all, 0, RecoveryMode::Salvage).unwrap().0;
+        assert!(written.starts_with(&found) && found.len() + left.len() >= written.len());
+    }
+}
+
+/// FILES-7
+#[test]
+fn a_power_cut_leaves_each_record_in_the_log_or_in_the_archive() {
+    let mut cuts = 0;
+    for cut in 0.. {
+        let fs = SimFs::new();
+        let (archived, hook) = an_archive(&fs, 0);
+        let log = create(&fs, LogOptions { archive: Some(hook), ..options(200) });
+        let written = fill(&log, some_records(20));
+        log.sync().unwrap();
+        fs.cut_power_at(fs.ops() + cut);
+        let outcome = log.truncate_before(u64::MAX);
+        for seed in 0..8 {
+            let left = fs.crash(seed);
+            let (found, recovered) = read_from(&left, 0, RecoveryMode::TornTail).unwrap();
+            let archive = SimFs::new();
+            archived.lock().iter().for_each(|(name, bytes)| archive.write_file(name, bytes));
+            let mut all = read_from(&archive, 0, RecoveryMode::Salvage).unwrap().0;
+            let in_both = all.len() + found.len() - written.len();
+            all.extend_from_slice(&found[in_both..]);
+            assert_eq!(all, written, "cut {cut} seed {seed}");
+            assert!(recovered.end >= written[19].0);
+        }
+        cuts += 1;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    assert!(cuts > 20, "{cuts}");
 }
 
 #[test]

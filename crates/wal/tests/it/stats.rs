@@ -76,6 +76,23 @@ fn what_needs_attention_is_told() {
     }
 }
 
+/// Nobody looked, since nothing else needed the thread that does.
+#[test]
+fn a_long_log_is_told_also_if_nothing_is_made_ahead_or_removed() {
+    for base in all_options(400) {
+        let (listener, heard) = heard();
+        let alert_thresholds = AlertThresholds { log_bytes: 10_000, ..AlertThresholds::default() };
+        let options = LogOptions { alert_listener: Some(listener), alert_thresholds, ..base };
+        let log = create(&SimFs::new(), options);
+        let told = || heard.lock().iter().any(|it| matches!(it, Alert::LogSize { .. }));
+        fill(&log, some_records(20));
+        assert!(!told());
+        fill(&log, some_records(600));
+        log.sync().unwrap();
+        eventually("a long log", told);
+    }
+}
+
 #[test]
 fn a_log_whose_thread_has_died_goes_on() {
     for base in all_options(1000) {
