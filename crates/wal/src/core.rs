@@ -55,6 +55,7 @@ use crate::ring::{Drain, Ring};
 use crate::segment::Segment;
 use crate::stats::Counters;
 
+pub mod follow;
 mod place;
 mod wait;
 mod write;

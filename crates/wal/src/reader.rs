@@ -12,8 +12,9 @@ use stratalog_base::{Error, Result};
 
 use crate::Position;
 use crate::core::Core;
+use crate::core::follow::Follower;
 use crate::files::Files;
-use crate::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, frame_bytes};
+use crate::frame::{ALIGNMENT, Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, frame_bytes};
 use crate::segment::{HEADER_BYTES, Header, UNLINKED, file_name};
 use crate::stats::Cause;
 
@@ -31,14 +32,18 @@ pub struct Record<'a> {
 
 /// Reads a log, in the order of positions, while it is being written.
 ///
-/// It sees a record once it is in a segment: when its ticket is done at the latest, and by itself
-/// after [`crate::LogOptions::batch_delay`] where a thread writes. What it has not read yet can be
+/// It sees a record once it survives the death of the process: when its ticket is done at the latest. In a mapped
+/// ring that is as soon as it is appended, and who waits for the next record writes it out of the ring; elsewhere a
+/// thread may write what nobody waits for, [`crate::LogOptions::batch_delay`] later. What it has not read yet can be
 /// removed, also in the segment in which it stands: then it says so, and stays where it is.
 pub struct Reader {
     core: Arc<Core>,
     next: Position,
+    /// Whether a frame starts at `next`, or none is there yet: the caller's `from` may lie anywhere.
+    is_settled: bool,
     durable_only: bool,
     source: Option<Source>,
+    follower: Follower,
 }
 
 /// The segment being read.
@@ -55,7 +60,9 @@ struct Source {
 
 impl Reader {
     pub(crate) fn new(core: Arc<Core>, from: Position) -> Result<Reader> {
-        let mut reader = Reader { core, next: from, durable_only: false, source: None };
+        let (is_settled, follower) = (from == 0, Follower::default());
+        let mut reader =
+            Reader { core, next: from, is_settled, durable_only: false, source: None, follower };
         while reader.next == 0 {
             let (index, end) = reader.core.files.locate(0);
             match reader.open(index, end) {
@@ -101,7 +108,7 @@ impl Reader {
             let target = self.next + 1;
             let come = match self.durable_only {
                 true => self.core.durable.follow(target, deadline)?,
-                false => self.core.written.follow(target, deadline)?,
+                false => self.follower.wait(&self.core, target, deadline)?,
             };
             if !come {
                 return Ok(None);
@@ -126,7 +133,13 @@ impl Reader {
     /// Whether a record is at `next`, in the buffer; if not, `next` has moved on, at most to `end`.
     fn look(&mut self, end: Position) -> Result<bool> {
         let position = self.next;
+        let is_settled = self.is_settled;
         let Some(source) = self.source_at(position, end)? else { return Ok(false) };
+        if !is_settled {
+            self.next = source.first_from(position, end)?;
+            self.is_settled = true;
+            return Ok(false);
+        }
         source.fill(position, end)?;
         let is_record = source.is_record(position);
         if !is_record {
@@ -175,7 +188,7 @@ impl Reader {
             let source = self.source.as_mut().expect("just opened");
             source.end = end.unwrap_or(written);
             if source.header.link.base > next {
-                self.next = source.header.link.base;
+                (self.next, self.is_settled) = (source.header.link.base, true);
                 return Ok(None);
             }
         }
@@ -252,6 +265,25 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Where the first frame at or above `position` starts, or `end` if none does. Most ask for the place of a record,
+    /// and what is a valid frame there is one; else all before it in the segment is read, once.
+    fn first_from(&mut self, position: Position, end: Position) -> Result<Position> {
+        let is_aligned = position.is_multiple_of(ALIGNMENT as u64);
+        if is_aligned && self.fill(position, end).is_ok() && self.frame(position).is_ok() {
+            return Ok(position);
+        }
+        let mut at = self.header.link.base;
+        while at < position {
+            self.fill(at, end)?;
+            let frame = self.frame(at)?;
+            if frame.kind == Kind::Seal {
+                return Err(self.corrupt(at, "a seal before the end of the segment"));
+            }
+            at = frame.end();
+        }
+        Ok(at)
     }
 
     fn frame(&self, position: Position) -> Result<Frame<'_>> {

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use stratalog_base::Error;
 use stratalog_base::fs::{Op, SimFs};
-use stratalog_base::sync::{Mutex, spawn};
-use stratalog_wal::{Durability, Log, LogOptions, Position, Reader, Wal};
+use stratalog_base::sync::{JoinHandle, Mutex, spawn};
+use stratalog_wal::{
+    Backend, Durability, Health, Log, LogOptions, Position, Reader, RecoveryMode, Wal,
+};
 
 use crate::support::*;
 
@@ -88,6 +90,144 @@ fn a_reader_follows_a_writer_until_the_log_is_closed() {
         }
         assert_eq!(count, 500, "the close comes after all records");
         writer.join().unwrap();
+    }
+}
+
+/// What Linux says of a thread; S if it sleeps.
+#[cfg(target_os = "linux")]
+fn state_of(task: &Path) -> char {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(task).join("stat")).unwrap();
+    stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap()
+}
+
+/// A thread that waits for the next record, without a limit, and is asleep.
+#[cfg(target_os = "linux")]
+fn asleep(mut reader: Reader) -> JoinHandle<(Reader, Vec<u8>)> {
+    let task = Arc::new(Mutex::new(None));
+    let own = task.clone();
+    let body = move || {
+        *own.lock() = Some(std::fs::read_link("/proc/thread-self").unwrap());
+        let bytes = reader.wait_next(None).unwrap().expect("there is no limit").bytes.into_owned();
+        (reader, bytes)
+    };
+    let thread = std::thread::spawn(body);
+    let is_asleep = || task.lock().as_ref().is_some_and(|task| state_of(task) == 'S');
+    // Twice: it also sleeps for a lock.
+    (0..2).for_each(|_| eventually("it sleeps", is_asleep));
+    thread
+}
+
+/// A record that is there waited for the write thread's next turn, here an hour away.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_follows_a_mapped_ring_is_woken_by_who_appends() {
+    let log = create(&SimFs::new(), LogOptions { backend: Backend::LockFree, ..options(1000) });
+    assert_eq!(log.is_ring_mapped(), Some(true));
+    let mut reader = log.reader(0).unwrap();
+    for record in some_records(100) {
+        let waiting = asleep(reader);
+        let ticket = log.append(&[IoSlice::new(&record)], Durability::Process).unwrap();
+        let bytes;
+        (reader, bytes) = waiting.join().unwrap();
+        assert_eq!(bytes, record, "nobody waited for it but the reader");
+        drop(ticket);
+        assert!(reader.wait_next(Some(Duration::from_micros(1))).unwrap().is_none());
+    }
+}
+
+/// What was acknowledged stayed in the ring until that was more than half full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_follows_a_mapped_ring_whose_write_thread_is_dead() {
+    let threaded = LogOptions { backend: Backend::SyncThread, ..options(1000) };
+    let log = create(&SimFs::new(), threaded);
+    let early = log.append(&[IoSlice::new(b"early")], Durability::Process).unwrap();
+    early.then(|_| {
+        if std::thread::current().name() == Some("stratalog-wal-write") {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    });
+    let is_dead = || log.stats().threads.iter().any(|it| it.1 == Health::Dead);
+    eventually("the thread dies of a callback", is_dead);
+    log.set_backend(Backend::LockFree).unwrap();
+    assert_eq!(log.is_ring_mapped(), Some(true));
+    let mut reader = log.reader(0).unwrap();
+    assert_eq!(rest(&mut reader).len(), 1);
+    for record in some_records(50) {
+        let waiting = asleep(reader);
+        append(&log, &record, Durability::Process).unwrap();
+        let bytes;
+        (reader, bytes) = waiting.join().unwrap();
+        assert_eq!(bytes, record);
+    }
+}
+
+/// FOLLOW-1
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_waits_notices_another_backend() {
+    for from in Backend::ALL {
+        for to in Backend::ALL {
+            let soon = Duration::from_millis(1);
+            let quick = LogOptions { batch_delay: soon, backend: from, ..options(1000) };
+            let log = create(&SimFs::new(), quick);
+            let mut reader = log.reader(0).unwrap();
+            (0..3).for_each(|_| assert!(reader.wait_next(Some(soon)).unwrap().is_none()));
+            let waiting = asleep(reader);
+            log.set_backend(to).unwrap();
+            append(&log, b"late", Durability::Process).unwrap();
+            assert_eq!(waiting.join().unwrap().1, b"late");
+        }
+    }
+}
+
+/// A place in the midst of a record, or of a mark, was told as damage.
+#[test]
+fn a_reader_begins_at_the_first_record_at_or_above_any_position() {
+    for options in all_options(200) {
+        let fs = SimFs::new();
+        let mut log = create(&fs, options.clone());
+        let mut written = Vec::new();
+        for life in 0..2 {
+            for (i, record) in some_records(30).enumerate() {
+                let class = if i % 5 == 0 { Durability::Sync } else { Durability::Process };
+                written.push((append(&log, &record, class).unwrap().position, record));
+                log.reserve(i as u64 % 3).unwrap();
+            }
+            log.close().unwrap();
+            if life == 0 {
+                // A gap, too.
+                let (_, found) = read(&fs, RecoveryMode::Strict).unwrap();
+                log = go_on(&fs, options.clone(), &found, found.end + 1000).unwrap();
+                continue;
+            }
+            let end = log.watermarks().reserved;
+            for from in 0..=end + 100 {
+                let mut reader = log.reader(from).unwrap();
+                let expected = written.partition_point(|(at, _)| *at < from);
+                assert_eq!(rest(&mut reader), written[expected..], "from {from}");
+            }
+        }
+    }
+}
+
+/// The same where it comes only later.
+#[test]
+fn a_reader_begins_at_or_above_a_position_that_nobody_has_yet() {
+    for options in all_options(200) {
+        let (fs, count) = (SimFs::new(), 12);
+        let log = create(&fs, options.clone());
+        let mut readers: Vec<_> = (0..500).map(|from| (from, log.reader(from).unwrap())).collect();
+        for (_, reader) in &mut readers {
+            assert!(reader.next().unwrap().is_none());
+        }
+        let written = fill(&log, some_records(count));
+        log.sync().unwrap();
+        assert!(log.watermarks().reserved < 500);
+        for (from, reader) in &mut readers {
+            let expected = written.partition_point(|(at, _)| at < from);
+            assert_eq!(rest(reader), written[expected..], "from {from}");
+        }
     }
 }
 
