@@ -17,6 +17,7 @@ pub use crate::frame::{Frame, Kind};
 use crate::ring_file::{self, RingImage};
 use crate::scan::{AtBad, Ending, Scan, scan_segment};
 use crate::segment::{HEADER_BYTES, Header, Identity, Link, file_name, is_leftover, parse_name};
+use crate::start_file::{self, Start};
 use crate::{Dropped, FIRST_POSITION, Position, SegmentEnd};
 
 /// A segment file.
@@ -119,10 +120,30 @@ pub struct RingOwner {
     pub counts: bool,
 }
 
-/// What is found, in order: of each segment, by index, itself, then its frames, then what is wrong; the
-/// ring and its frames; other files of the log.
+/// The start file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartInfo {
+    /// The file.
+    pub file: PathBuf,
+    /// What it says, or what is wrong with it.
+    pub state: std::result::Result<LogStart, String>,
+}
+
+/// What the start file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogStart {
+    /// The log.
+    pub log_id: u64,
+    /// Segments that lie wholly below may be gone.
+    pub position: Position,
+}
+
+/// What is found, in order: the start file; of each segment, by index, itself, then its frames, then what is wrong;
+/// the ring and its frames; other files of the log.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// The start file.
+    Start(&'a StartInfo),
     /// A segment.
     Segment(&'a SegmentInfo),
     /// A frame of the segment or ring told of last.
@@ -151,6 +172,7 @@ pub type OnEvent<'a> = dyn FnMut(&Event<'_>) -> Result<()> + 'a;
 pub fn inspect(fs: &dyn Fs, dir: &Path, on_event: &mut OnEvent<'_>) -> Result<()> {
     let names = fs.list(dir)?;
     let headers = read_headers(fs, dir, &names)?;
+    inspect_start(fs, dir, on_event)?;
     let mut newest_end = None;
     for (index, header) in &headers {
         let end = inspect_segment(fs, dir, *index, header, &headers, on_event)?;
@@ -159,24 +181,41 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, on_event: &mut OnEvent<'_>) -> Result<()
     if names.iter().any(|name| name == ring_file::NAME) {
         inspect_ring(fs, dir, newest_end, on_event)?;
     }
-    for name in names.iter().filter(|name| is_leftover(name) || *name == ring_file::UNREADY_NAME) {
+    let unready = [ring_file::UNREADY_NAME, start_file::UNREADY_NAME];
+    for name in names.iter().filter(|name| is_leftover(name) || unready.contains(&&***name)) {
         let file = dir.join(name);
         on_event(&Event::Leftover { bytes: fs.open(&file)?.len()?, file: &file })?;
     }
     Ok(())
 }
 
-/// Where the log in `dir` starts, for a recovery of all that there is: the base of the oldest segment, if
-/// that can be read. A log that was truncated does not start at [`FIRST_POSITION`]; that its oldest
-/// segments were lost instead cannot be told from that.
+/// Where the log in `dir` starts, for a recovery of all that there is: the position in the start file, or
+/// [`FIRST_POSITION`] if there is none, for then nothing was removed. If it is damaged, the base of the oldest segment;
+/// that older ones were lost cannot be told then.
 ///
 /// # Errors
-/// If a file cannot be read. Damage is no error.
+/// [`Error::NewerFormat`], or if a file cannot be read. Damage is no error.
 pub fn start_of(fs: &dyn Fs, dir: &Path) -> Result<Position> {
-    Ok(match read_headers(fs, dir, &fs.list(dir)?)?.first() {
-        Some((_, Ok((_, Some(link))))) => link.base,
-        _ => FIRST_POSITION,
-    })
+    match Start::read(fs, dir) {
+        Ok(start) => Ok(start.map_or(FIRST_POSITION, |start| start.position)),
+        Err(Error::Corrupt { .. }) => Ok(match read_headers(fs, dir, &fs.list(dir)?)?.first() {
+            Some((_, Ok((_, Some(link))))) => link.base,
+            _ => FIRST_POSITION,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells of the start file, if there is one.
+fn inspect_start(fs: &dyn Fs, dir: &Path, on_event: &mut OnEvent<'_>) -> Result<()> {
+    let state = match Start::read(fs, dir) {
+        Ok(None) => return Ok(()),
+        Ok(Some(Start { log_id, position })) => Ok(LogStart { log_id, position }),
+        Err(Error::Corrupt { what, .. }) => Err(what),
+        Err(error @ Error::NewerFormat { .. }) => Err(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    on_event(&Event::Start(&StartInfo { file: dir.join(start_file::NAME), state }))
 }
 
 /// What is read of a header, or why it is none.

@@ -67,6 +67,33 @@ fn a_sound_log_is_dumped_and_verified() {
 }
 
 #[test]
+fn a_lost_first_segment_is_told_and_a_removed_one_is_not() {
+    let scratch = Scratch::new();
+    let dir = a_log(&scratch);
+    let (log, _) = Log::open(OsFs::shared(), &dir, LogOptions::default()).unwrap();
+    log.truncate_before(records(&dir)[5].0).unwrap();
+    log.close().unwrap();
+    assert!(!dir.join("000001.wal").exists());
+    let told = wal(&scratch, "verify", &dir, &[]).ok();
+    assert!(told.contains("log is whole\n"), "{told}");
+    let told = wal(&scratch, "dump", &dir, &[]).ok();
+    assert!(told.starts_with("start.wal  log ") && told.contains("missed below"), "{told}");
+    let start = json_lines(&wal(&scratch, "dump", &dir, &["--json"]).ok()).remove(0);
+    assert!(start["start"]["position"].as_u64().unwrap() > 8, "{start}");
+
+    let mut files: Vec<_> = fs::read_dir(&dir).unwrap().map(|it| it.unwrap().path()).collect();
+    files.retain(|file| file.file_name().unwrap().to_string_lossy().starts_with("0000"));
+    files.sort();
+    let name = files[0].file_name().unwrap().to_string_lossy().into_owned();
+    fs::remove_file(&files[0]).unwrap();
+    let run = wal(&scratch, "verify", &dir, &[]);
+    let told = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(told.contains("is damaged; what a repair would save"), "{told}");
+    let error = run.fails(4);
+    assert!(error.contains(&name) && error.contains("is missing"), "{error}");
+}
+
+#[test]
 fn damage_is_told_and_repaired_into_another_directory() {
     let scratch = Scratch::new();
     let dir = a_log(&scratch);

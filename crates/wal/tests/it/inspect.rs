@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use stratalog_base::fs::{Fs, SimFs};
-use stratalog_wal::inspect::{Event, Kind, SegmentState, inspect};
-use stratalog_wal::{Backend, LogOptions, RecoveryMode, Wal};
+use stratalog_wal::inspect::{Event, Kind, SegmentState, inspect, start_of};
+use stratalog_wal::{Backend, FIRST_POSITION, LogOptions, RecoveryMode, Wal};
 
 use crate::support::*;
 
@@ -13,6 +13,7 @@ fn told(fs: &SimFs) -> Vec<String> {
     let mut lines = Vec::new();
     inspect(fs, Path::new(""), &mut |event| {
         lines.push(match event {
+            Event::Start(it) => format!("start: {:?}", it.state.as_ref().map(|it| it.position)),
             Event::Segment(it) => {
                 let state = match &it.state {
                     SegmentState::Begun(begun) => {
@@ -91,6 +92,30 @@ fn the_ring_is_shown_with_what_only_it_holds() {
     assert!(found.ring_records > 0, "the thread that writes sleeps");
     fs.flip_bit("ring.wal", 3);
     assert_eq!(told(&fs).pop().unwrap(), "ring: Err(\"ring header checksum mismatch\")");
+}
+
+/// A log whose oldest segments were lost was taken for one that starts later.
+#[test]
+fn the_start_is_that_of_the_start_file_and_is_shown() {
+    let fs = SimFs::new();
+    let start = || start_of(&fs, Path::new("")).unwrap();
+    assert_eq!(start(), FIRST_POSITION);
+    let log = create(&fs, options(200));
+    let written = fill(&log, some_records(30));
+    fs.remove(Path::new("000001.wal")).unwrap();
+    assert_eq!(start(), FIRST_POSITION);
+    assert!(!told(&fs).iter().any(|line| line.starts_with("start")));
+    log.sync().unwrap();
+    log.truncate_before(written[20].0).unwrap();
+    let position = start();
+    assert!((written[10].0..=written[20].0).contains(&position));
+    fs.write_file("start.wal-new", b"half");
+    let lines = told(&fs);
+    assert_eq!(lines[0], format!("start: Ok({position})"));
+    assert_eq!(*lines.last().unwrap(), "start.wal-new: 4 bytes");
+    fs.flip_bit("start.wal", 3);
+    assert_eq!(start(), position, "the base of the oldest");
+    assert_eq!(told(&fs)[0], "start: Err(\"start file checksum mismatch\")");
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub enum Fails {
 struct Extent {
     name: Mutex<PathBuf>,
     header: Mutex<Vec<u8>>,
+    frames: Mutex<Vec<u8>>,
     marks: Arc<Marks>,
 }
 
@@ -144,6 +145,7 @@ impl Fs for Shared {
         let extent = Arc::new(Extent {
             name: Mutex::new(path.to_owned()),
             header: Mutex::default(),
+            frames: Mutex::default(),
             marks: locked(&self.0.unused).pop().expect("so many files"),
         });
         locked(&self.0.files).push(extent.clone());
@@ -235,6 +237,7 @@ impl Handle {
             }
             (rest, end) = (&rest[frame.frame_bytes() as usize..], frame.end());
         }
+        locked(&self.extent.frames).extend_from_slice(buf);
         self.extent.marks.end.store(end, Ordering::Release);
     }
 }
@@ -269,8 +272,12 @@ impl File for Handle {
         self.extent.marks.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())
     }
-    fn read_at(&self, _: &mut [u8], _: u64) -> Result<usize> {
-        unreachable!()
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let bytes = [&**locked(&self.extent.header), &**locked(&self.extent.frames)].concat();
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
     }
     fn len(&self) -> Result<u64> {
         unreachable!()

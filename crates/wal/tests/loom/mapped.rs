@@ -51,6 +51,39 @@ fn two_who_wait_for_each_others_frames_are_woken() {
     });
 }
 
+/// FOLLOW-1: nobody else writes here, and nobody waits for the record but the reader.
+#[test]
+fn a_reader_that_follows_is_woken_by_who_publishes() {
+    model(|| {
+        let disk = Disk::new(Fails::Nothing);
+        let log = log(&disk, mapped(), false, false);
+        let mut reader = log.reader(0).unwrap();
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            let _ = other.append(&[IoSlice::new(b"a")], Durability::Process).unwrap();
+        });
+        assert_eq!(*reader.wait_next(None).unwrap().expect("there is no limit").bytes, *b"a");
+        other.join().unwrap();
+    });
+}
+
+/// FOLLOW-1: the backend may change while it waits.
+#[test]
+fn a_reader_that_follows_a_ring_is_woken_by_who_writes_a_queue() {
+    model(|| {
+        let disk = Disk::new(Fails::Nothing);
+        let log = log(&disk, mapped(), false, false);
+        let mut reader = log.reader(0).unwrap();
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            other.set_backend(Backend::Sync).unwrap();
+            other.append(&[IoSlice::new(b"a")], Durability::Process).unwrap().wait().unwrap();
+        });
+        assert_eq!(*reader.wait_next(None).unwrap().expect("there is no limit").bytes, *b"a");
+        other.join().unwrap();
+    });
+}
+
 /// What is told to be logged is so: nobody has to wait for it.
 #[test]
 fn trap_25_a_watermark_has_no_holes() {

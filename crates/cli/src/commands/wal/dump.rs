@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stratalog::Error;
 use stratalog_base::fs::OsFs;
 use stratalog_wal::inspect::{
-    BegunSegment, Event, FrameInfo, Kind, RingInfo, SegmentInfo, SegmentState, inspect,
+    BegunSegment, Event, FrameInfo, Kind, RingInfo, SegmentInfo, SegmentState, StartInfo, inspect,
 };
 
 use super::dropped_json;
@@ -60,6 +60,7 @@ impl Dump<'_> {
     fn text(&mut self, event: &Event<'_>) -> io::Result<()> {
         let out = &mut self.out;
         match event {
+            Event::Start(info) => writeln!(out, "{}", start_file_text(info)),
             Event::Segment(info) => writeln!(out, "{}", segment_text(info)),
             Event::Frame(info) => {
                 write!(out, "  {} {}", if info.counts { ' ' } else { '-' }, frame_text(info))?;
@@ -81,6 +82,16 @@ impl Dump<'_> {
 
 fn name(file: &Path) -> std::borrow::Cow<'_, str> {
     file.file_name().unwrap_or_default().to_string_lossy()
+}
+
+fn start_file_text(info: &StartInfo) -> String {
+    let name = name(&info.file);
+    match &info.state {
+        Ok(start) => {
+            format!("{name}  log {:016x}, nothing is missed below {}", start.log_id, start.position)
+        }
+        Err(why) => format!("{name}, cannot be read: {why}"),
+    }
 }
 
 fn segment_text(info: &SegmentInfo) -> String {
@@ -173,6 +184,17 @@ fn shown<'a>(info: &FrameInfo<'a>, payload: bool) -> Option<std::borrow::Cow<'a,
 
 fn event_json(event: &Event<'_>, payload: bool) -> Value {
     match event {
+        Event::Start(info) => {
+            let mut start = json!({ "file": name(&info.file) });
+            match &info.state {
+                Ok(found) => {
+                    start["log_id"] = json!(format!("{:016x}", found.log_id));
+                    start["position"] = json!(found.position);
+                }
+                Err(why) => start["unreadable"] = json!(why),
+            }
+            json!({ "start": start })
+        }
         Event::Segment(info) => json!({ "segment": segment_json(info) }),
         Event::Frame(info) => json!({ "frame": frame_json(info, payload) }),
         Event::Bad(bad) => json!({ "bad": dropped_json(bad) }),
