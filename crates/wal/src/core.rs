@@ -225,8 +225,8 @@ impl Core {
     /// Records and bytes that wait or are being written.
     pub fn depth(&self) -> (u64, u64) {
         let records = match self.ring() {
-            Some(front) => front.ring.count_frames(),
-            None => self.queue.lock().depth() as u64,
+            Some(front) => front.ring.count_records(),
+            None => self.queue.lock().records() as u64,
         };
         (records, self.reserved().saturating_sub(self.written.reached()))
     }

@@ -153,6 +153,12 @@ impl<'a> Draft<'a> {
         )
     }
 
+    /// Whether it is a record.
+    #[inline]
+    pub fn is_record(&self) -> bool {
+        self.head[4] == Kind::Record as u8
+    }
+
     /// The head word.
     #[inline]
     pub fn head(&self) -> u64 {

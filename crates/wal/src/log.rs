@@ -188,7 +188,9 @@ impl Log {
         lifecycle::resume(&self.core)
     }
 
-    /// What the log has done so far, and how it is. Costs writers nothing.
+    /// What the log has done so far, and how it is. Lists the directory, and takes for a moment each of the locks that
+    /// who waits, seals or removes takes, too. Of the queue it takes the lock twice. In a ring it looks at the heads of
+    /// all that waits, 8 MiB by default, so writers find lines of memory shared, and nothing locked.
     pub fn stats(&self) -> LogStats {
         lifecycle::stats(&self.core)
     }

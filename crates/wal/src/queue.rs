@@ -20,15 +20,22 @@ pub enum Refused {
     Closed,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// Records and skips.
+    frames: usize,
+    records: usize,
+}
+
 /// Frames on their way to the file.
 #[derive(Debug)]
 pub struct Queue {
     stream: StreamId,
     frames: Vec<u8>,
-    /// How many records these are.
-    records: usize,
-    /// Records that were handed out and are not written yet.
-    taken_records: usize,
+    /// How many these are, marks not counted.
+    waiting: Count,
+    /// Those that were handed out and are not written yet.
+    taken: Count,
     /// Where those waiting or being written start.
     start: Position,
     /// Where the next frame goes.
@@ -47,8 +54,8 @@ impl Queue {
         Queue {
             stream,
             frames: Vec::new(),
-            records: 0,
-            taken_records: 0,
+            waiting: Count::default(),
+            taken: Count::default(),
             start,
             end: start,
             marked: start,
@@ -93,7 +100,8 @@ impl Queue {
         let position = self.end; // QUEUE-1
         draft.encode(self.stream, position, &mut self.frames);
         self.end += draft.frame_bytes();
-        self.records += 1;
+        self.waiting.frames += 1;
+        self.waiting.records += usize::from(draft.is_record());
         Place { start: position, position, end: self.end }
     }
 
@@ -120,8 +128,9 @@ impl Queue {
     pub fn take(&mut self, group: &mut Vec<u8>) -> (Position, usize) {
         debug_assert!(group.is_empty());
         std::mem::swap(&mut self.frames, group);
-        self.taken_records += self.records;
-        let records = std::mem::take(&mut self.records);
+        let Count { frames, records } = std::mem::take(&mut self.waiting);
+        self.taken.frames += frames;
+        self.taken.records += records;
         (self.end - group.len() as u64, records)
     }
 
@@ -132,7 +141,7 @@ impl Queue {
 
     /// What was taken is written, up to `end`.
     pub fn written(&mut self, end: Position) {
-        self.taken_records = 0;
+        self.taken = Count::default();
         self.start = end;
     }
 
@@ -142,13 +151,18 @@ impl Queue {
     }
 
     /// Records that wait or are being written.
-    pub fn depth(&self) -> usize {
-        self.records + self.taken_records
+    pub fn records(&self) -> usize {
+        self.waiting.records + self.taken.records
     }
 
-    /// Records that wait.
+    /// Records and skips that wait or are being written.
+    pub fn depth(&self) -> usize {
+        self.waiting.frames + self.taken.frames
+    }
+
+    /// Records and skips that wait.
     pub fn waiting(&self) -> usize {
-        self.records
+        self.waiting.frames
     }
 
     /// Lets nothing in any more (QUEUE-3). Returns where it ends.
@@ -161,7 +175,7 @@ impl Queue {
     pub fn open(&mut self, start: Position) {
         debug_assert!(self.closed && start >= self.end, "QUEUE-1");
         self.frames.clear();
-        (self.records, self.taken_records, self.closed) = (0, 0, false);
+        (self.waiting, self.taken, self.closed) = (Count::default(), Count::default(), false);
         (self.start, self.end) = (start, start);
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! Of a frame the ring knows this: it starts at a multiple of 8, and so does the next; its first word,
 //! the *head*, is little-endian and not 0; the head's lower half is the bytes of payload, which begin
-//! behind the head and a checksum of 4 bytes.
+//! behind the head and a checksum of 4 bytes; and the byte above that half is its kind, which says whether it is a
+//! record, to be counted.
 //!
 //! A *big* frame, of more than half the capacity, has positions like any other, but its bytes never
 //! come here: it is reserved even if there is no room, and when the drain stands before it, its owner
@@ -70,6 +71,7 @@ use std::io::IoSlice;
 use stratalog_base::sync::{Arc, AtomicU64, Ordering, Padded, fence, thread_number};
 
 use crate::Position;
+use crate::frame::Kind;
 use crate::queue::Refused;
 
 pub mod memory;
@@ -85,6 +87,8 @@ const CLOSED: u64 = 1 << 63;
 const FEW_FRAMES: usize = if cfg!(loom) { 2 } else { 64 };
 /// How often it looks for one that is reserved and not there yet.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 64 };
+/// How often records are counted anew that were drained meanwhile.
+const COUNTS: u32 = 3;
 /// Parts of what threads have seen. How they are spread matters to speed only.
 const SHARDS: usize = if cfg!(loom) { 1 } else { 8 };
 
@@ -97,6 +101,11 @@ pub fn frame_bytes(head: u64) -> u64 {
 #[inline]
 fn payload_bytes(head: u64) -> u64 {
     head & u64::from(u32::MAX)
+}
+
+#[inline]
+fn is_record(head: u64) -> bool {
+    (head >> 32) as u8 == Kind::Record as u8
 }
 
 /// The ring; see the module.
@@ -278,16 +287,28 @@ impl Ring {
                 .is_ok_and(|_| self.advance() >= to)
     }
 
-    /// How many published frames wait, roughly: they may be drained meanwhile.
-    pub fn count_frames(&self) -> u64 {
-        let (mut at, end, mut frames) = (self.freed(), self.advance(), 0);
-        while at < end {
-            match self.memory.head(at) {
-                0 => break,
-                head => (at, frames) = (at + frame_bytes(head), frames + 1),
+    /// How many published records wait. Only looks, at each head: writers share the lines in which these lie, and
+    /// nothing else. Rough while the ring is drained, for what a look finds may be gone meanwhile (RING-8).
+    pub fn count_records(&self) -> u64 {
+        let mut records = 0;
+        for _ in 0..COUNTS {
+            let freed = self.freed();
+            let mut at = freed;
+            records = 0;
+            while at.wrapping_sub(freed) < self.capacity() {
+                match self.memory.head(at) {
+                    0 => break,
+                    head => {
+                        at = at.wrapping_add(frame_bytes(head)); // RING-3
+                        records += u64::from(is_record(head));
+                    }
+                }
+            }
+            if self.freed.load(Ordering::Relaxed) == freed {
+                break;
             }
         }
-        frames
+        records
     }
 
     /// All below has left the ring.
@@ -364,6 +385,8 @@ pub struct Chunk<'a> {
     pub end: Position,
     /// How many they are.
     pub frames: usize,
+    /// How many of them are records.
+    pub records: usize,
 }
 
 impl Chunk<'_> {
@@ -389,17 +412,19 @@ impl Drain {
     /// least one if there is one. They stay until they are freed.
     pub fn next(&mut self, max_bytes: u64) -> Chunk<'_> {
         let published = self.ring.advance();
-        let (mut end, mut frames) = (self.start, 0);
+        let (mut end, mut frames, mut records) = (self.start, 0, 0);
         while end < published {
-            let next = end + frame_bytes(self.ring.memory.head(end));
+            let head = self.ring.memory.head(end);
+            let next = end + frame_bytes(head);
             if frames > 0 && next - self.start > max_bytes {
                 break;
             }
             (end, frames) = (next, frames + 1);
+            records += usize::from(is_record(head));
         }
         assert!(end <= published, "the ring was freed up to the middle of a frame");
         let parts = self.ring.memory.bytes(self.start, end); // RING-2
-        Chunk { parts, start: self.start, end, frames }
+        Chunk { parts, start: self.start, end, frames, records }
     }
 
     /// The bytes between two frames of a closed ring, where nobody copies any more and between which

@@ -69,7 +69,7 @@ impl Core {
         let Some(drain) = &mut writer.drain else { unreachable!("the ring has a drain") };
         let chunk = drain.next(CHUNK_BYTES);
         assert_eq!(chunk.start, drain_start, "RING: the drain stands where the segment ends");
-        let (end, records) = (chunk.end, chunk.frames as u64);
+        let (end, records) = (chunk.end, chunk.records as u64);
         let bytes = end - drain_start;
         if bytes == 0 {
             return Ok(());
@@ -111,7 +111,7 @@ impl Core {
                         drain.pass(end);
                     }
                     self.counters.wrote(
-                        drafts.len() as u64,
+                        drafts.iter().filter(|draft| draft.is_record()).count() as u64,
                         end - position,
                         Cause::Full,
                         began.elapsed(),
