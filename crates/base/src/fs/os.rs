@@ -20,7 +20,7 @@ mod mapped_file;
 const MAX_PARTS: usize = 1024;
 
 /// The real file system, by positioned reads and writes and `fdatasync`. Maps files on Linux only, where
-/// `fdatasync` covers what was stored to a mapping (FS-1), and there on ext2/3/4, XFS and tmpfs.
+/// `fdatasync` covers what was stored to a mapping (FS-1), and there on ext2/3/4 and tmpfs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsFs;
 

@@ -15,9 +15,10 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::fs::Mapping;
 
-/// File systems that write in place what has been written before: ext2/3/4, XFS, tmpfs. Others, such as
-/// Btrfs and ZFS, may need new space for it.
-const IN_PLACE: [u32; 3] = [0xEF53, 0x5846_5342, 0x0102_1994];
+/// File systems that write in place what has been written before, whatever was done to the file since: ext2/3/4, tmpfs.
+/// Others may need new space for it: Btrfs and ZFS always, XFS if somebody has made a copy that shares the file's
+/// blocks (`cp --reflink`), which nobody tells who has it mapped.
+const IN_PLACE: [u32; 2] = [0xEF53, 0x0102_1994];
 
 #[derive(Debug)]
 pub(super) struct Mapped {
@@ -51,10 +52,9 @@ impl Drop for Mapped {
 
 /// Maps the first `len` bytes of `file`, unless there is danger in it; see [`crate::fs::Fs::map`].
 pub(super) fn map(file: &File, len: usize) -> Result<Option<Box<dyn Mapping>>> {
-    let kind = fstatfs(file)?.f_type as u64 & u64::from(u32::MAX);
-    let in_place = IN_PLACE.iter().any(|known| u64::from(*known) == kind);
+    let kind = fstatfs(file)?.f_type as u64;
     // MMAP-1
-    if len == 0 || file.metadata()?.len() < len as u64 || !in_place {
+    if len == 0 || file.metadata()?.len() < len as u64 || !writes_in_place(kind) {
         return Ok(None);
     }
     let access = ProtFlags::READ | ProtFlags::WRITE;
@@ -62,6 +62,11 @@ pub(super) fn map(file: &File, len: usize) -> Result<Option<Box<dyn Mapping>>> {
     // SAFETY: the address is left to the system, so no memory in use is replaced.
     let start = unsafe { mmap(ptr::null_mut(), len, access, flags, file, 0) }?;
     Ok(Some(Box::new(Mapped { start: start.cast(), len })))
+}
+
+/// Whether the file system of this kind (`f_type` of `statfs`) is one of [`IN_PLACE`].
+fn writes_in_place(kind: u64) -> bool {
+    IN_PLACE.iter().any(|known| u64::from(*known) == kind & u64::from(u32::MAX))
 }
 
 /// Maps all of `file`; `None` if it is empty or does not fit in the address space.
@@ -83,5 +88,19 @@ impl Mapped {
         // SAFETY: MMAP-2: the range lies in the mapping. MMAP-3: `buf` does not.
         unsafe { ptr::copy_nonoverlapping(self.start.add(offset), buf.as_mut_ptr(), len) };
         len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk became a signal on XFS, once the file shared its blocks with a copy.
+    #[test]
+    fn only_file_systems_whose_files_never_share_blocks_are_mapped() {
+        let (ext4, tmpfs) = (0xEF53, 0x0102_1994);
+        let (xfs, btrfs, zfs, overlay) = (0x5846_5342, 0x9123_683E, 0x2FC1_2FC1, 0x794C_7630);
+        assert!([ext4, tmpfs].into_iter().all(writes_in_place));
+        assert!(![xfs, btrfs, zfs, overlay].into_iter().any(writes_in_place));
     }
 }
