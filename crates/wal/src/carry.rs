@@ -13,7 +13,7 @@ use stratalog_base::fs::Fs;
 
 use crate::Position;
 use crate::frame::{Kind, StreamId, carry_frame};
-use crate::recovery::{Recovered, RecoveryMode, read_log};
+use crate::recovery::{Progress, Recovered, RecoveryMode, Taken, read_log};
 use crate::segment::Previous;
 
 /// What a fresh segment begins with.
@@ -64,10 +64,19 @@ impl Carried {
 ///
 /// # Errors
 /// As [`crate::recover`].
-pub fn collect(fs: &dyn Fs, dir: &Path, from: Position, mode: RecoveryMode) -> Result<Carried> {
+pub fn collect(
+    fs: &dyn Fs,
+    dir: &Path,
+    from: Position,
+    mode: RecoveryMode,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Carried> {
     let (mut kept, mut bytes): (Vec<Kept>, Vec<u8>) = (Vec::new(), Vec::new());
     let (mut promised, mut closed) = (0, None);
-    let found = read_log(fs, dir, from, mode, &mut |_| {}, &mut |place, frame| {
+    let found = read_log(fs, dir, from, mode, on_progress, &mut |place, frame| {
+        if let Err(why) = frame.record() {
+            return Ok(Taken::Bad(why));
+        }
         if frame.promise().is_some_and(|promise| promise > promised) {
             promised = frame.promise().unwrap_or(0);
             drop_durable(&mut kept, &mut bytes, promised);
@@ -81,7 +90,8 @@ pub fn collect(fs: &dyn Fs, dir: &Path, from: Position, mode: RecoveryMode) -> R
                 carry_frame::append(frame, CARRIER, &mut bytes);
             }
         }
-        Ok(frame.kind == Kind::Record && frame.position >= from)
+        let is_record = frame.kind == Kind::Record && frame.position >= from;
+        Ok(if is_record { Taken::Record } else { Taken::No })
     })?;
     drop_durable(&mut kept, &mut bytes, found.durable);
     Ok(match (kept.first(), closed) {

@@ -125,7 +125,7 @@ pub fn resume(core: &Core) -> Result<()> {
     let (start, unwritten) = core.written.at_rest(|writer| core.unwritten_frames(writer, end));
     core.durable.at_rest(|()| ()); // Nor does anybody sync.
     let (fs, dir) = (core.files.fs(), core.files.dir());
-    let carried = carry::collect(fs, dir, durable, RecoveryMode::TornTail)?;
+    let carried = carry::collect(fs, dir, durable, RecoveryMode::TornTail, &mut |_| {})?;
     let (read, owed) = (carried.end(), logged.max(start));
     if read < owed {
         let what = format!("the log can be read back to {read} only, but was written to {owed}");

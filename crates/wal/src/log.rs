@@ -20,7 +20,7 @@ use crate::frame::{self, Draft, Kind};
 use crate::lifecycle;
 use crate::options::{Backend, LogOptions};
 use crate::reader::Reader;
-use crate::recovery::{FIRST_POSITION, Recovered, RecoveryMode};
+use crate::recovery::{FIRST_POSITION, Progress, Recovered, RecoveryMode};
 use crate::segment::{Header, Identity, Link};
 use crate::stats::{LogStats, is_sampled};
 use crate::{Callback, Durability, Place, Position, Ticket, Wal, Watermarks};
@@ -59,10 +59,24 @@ impl Log {
         options: LogOptions,
         mode: RecoveryMode,
     ) -> Result<(Log, Recovered)> {
+        Log::open_with_progress(fs, dir, options, mode, &mut |_| {})
+    }
+
+    /// The same; calls `on_progress` as [`crate::recover_with_progress`] does. What takes time is reading the log.
+    ///
+    /// # Errors
+    /// As [`Log::open_with`].
+    pub fn open_with_progress(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: LogOptions,
+        mode: RecoveryMode,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Log, Recovered)> {
         if mode == RecoveryMode::Salvage {
             return Err(Error::InvalidArgument("a log cannot go on from a salvage".into()));
         }
-        let carried = carry::collect(&*fs, dir, FIRST_POSITION, mode)?;
+        let carried = carry::collect(&*fs, dir, FIRST_POSITION, mode, on_progress)?;
         let found = carried.found.clone();
         let log = Log::begin(fs, dir, options, &found, carried)?;
         Ok((log, found))

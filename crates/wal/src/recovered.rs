@@ -49,14 +49,14 @@ pub struct SegmentEnd {
     pub end: Position,
 }
 
-/// How far a recovery has got, segment by segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a recovery has got, segment by segment. No number ever falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Segments read.
+    /// Segments read, or left out because the log ends before them.
     pub segments: usize,
     /// Segments to read in all.
     pub segments_total: usize,
-    /// Bytes of the files read.
+    /// Bytes of the files read, of the ring, too.
     pub bytes: u64,
     /// Records delivered.
     pub records: u64,

@@ -20,6 +20,8 @@
 //!   each file what it left out. Where a segment is lost it goes on with the next older file: that
 //!   may hold records which the log had dropped, and replaced by those that are lost.
 //! - REC-8: below the start that the start file gives nothing is missed.
+//! - REC-9: a record that is wanted, has the right checksum and does not decompress is no tail that a power cut could
+//!   leave: it is damage, wherever it lies, and where damage ends the log it ends before that record.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +35,7 @@ pub use crate::recovered::{
     Dropped, FIRST_POSITION, Progress, Recovered, RecoveryMode, SegmentEnd,
 };
 use crate::ring_file::{self, RingImage};
-use crate::scan::{AtBad, Ending, Gap, Scan, scan_segment};
+use crate::scan::{AtBad, Ending, Gap, Scan, Verdict, scan_segment};
 use crate::segment::{
     HEADER_BYTES, Header, Identity, Link, Previous, UNLINKED, file_name, parse_name,
 };
@@ -62,7 +64,7 @@ pub fn recover(
     recover_with_progress(fs, dir, from, mode, on_record, &mut |_| {})
 }
 
-/// The same; calls `on_progress` after each segment.
+/// The same; calls `on_progress` after each segment, the last time with all of them, and after the ring.
 ///
 /// # Errors
 /// As [`recover`].
@@ -74,13 +76,16 @@ pub fn recover_with_progress(
     on_record: &mut dyn FnMut(Position, &[u8]) -> Result<()>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered> {
-    read_log(fs, dir, from, mode, on_progress, &mut |place, frame| {
+    read_log(fs, dir, from, mode, on_progress, &mut |_, frame| {
         if frame.kind != Kind::Record || frame.position < from {
-            return Ok(false);
+            return Ok(Taken::No);
         }
-        let record = frame.record().map_err(|why| place.corrupt(frame.position, why))?;
+        let record = match frame.record() {
+            Ok(record) => record,
+            Err(why) => return Ok(Taken::Bad(why)),
+        };
         on_record(frame.position, &record)?;
-        Ok(true)
+        Ok(Taken::Record)
     })
 }
 
@@ -89,7 +94,7 @@ pub(crate) struct FrameAt<'a> {
     path: &'a Path,
     /// The segment's, or, in the ring, that of the newest segment.
     header: &'a Header,
-    in_ring: bool,
+    ring: Option<&'a RingImage>,
 }
 
 impl FrameAt<'_> {
@@ -105,8 +110,31 @@ impl FrameAt<'_> {
 
     /// Damage at `position`.
     pub fn corrupt(&self, position: Position, what: &str) -> Error {
-        let offset = if self.in_ring { 0 } else { self.header.offset(position) };
-        Error::corrupt(self.path, offset, what)
+        Error::corrupt(self.path, self.offset(position), what)
+    }
+
+    fn offset(&self, position: Position) -> u64 {
+        self.ring.map_or_else(|| self.header.offset(position), |image| image.offset(position))
+    }
+}
+
+/// What was made of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is no record, or none that is wanted.
+    No,
+    /// A record was delivered.
+    Record,
+    /// It is a record that cannot be read: why.
+    Bad(&'static str),
+}
+
+impl From<Taken> for Verdict {
+    fn from(taken: Taken) -> Verdict {
+        match taken {
+            Taken::No | Taken::Record => Verdict::Frame,
+            Taken::Bad(why) => Verdict::NoFrame(why),
+        }
     }
 }
 
@@ -119,8 +147,8 @@ fn continued(header: &Header, position: Position) -> Option<Previous> {
     }
 }
 
-/// What takes the frames; returns whether it delivered a record.
-pub(crate) type OnFrame<'a> = dyn FnMut(&FrameAt<'_>, &Frame<'_>) -> Result<bool> + 'a;
+/// What takes the frames.
+pub(crate) type OnFrame<'a> = dyn FnMut(&FrameAt<'_>, &Frame<'_>) -> Result<Taken> + 'a;
 
 /// Recovery with frames of all kinds, from the start of the segment that holds `from`.
 pub(crate) fn read_log(
@@ -141,8 +169,8 @@ pub(crate) fn read_log(
     let from = from.max(start.map_or(0, |start| start.position));
     let mut found = Recovered::nothing();
     found.next_index = indices.last().map_or(1, |newest| newest + 1);
-    let mut recovery =
-        Recovery { fs, dir, from, mode, indices, unbegun: Vec::new(), hanging: Vec::new(), found };
+    let (unbegun, hanging, progress) = (Vec::new(), Vec::new(), Progress::default());
+    let mut recovery = Recovery { fs, dir, from, mode, indices, unbegun, hanging, progress, found };
     let mut chain = recovery.chain()?;
     if let Some(start) = start
         && chain.last().is_none_or(|newest| newest.id.log_id != start.log_id)
@@ -157,7 +185,7 @@ pub(crate) fn read_log(
         recovery.check_unbegun(chain.last())?;
     }
     if let Some(newest) = chain.last().filter(|_| whole && !recovery.found.clean_close) {
-        recovery.replay_ring(newest, on_frame)?;
+        recovery.replay_ring(newest, on_progress, on_frame)?;
     }
     Ok(recovery.finish(&chain))
 }
@@ -172,6 +200,7 @@ struct Recovery<'a> {
     unbegun: Vec<Identity>,
     /// Begun ones that are newer than one of these.
     hanging: Vec<Header>,
+    progress: Progress,
     found: Recovered,
 }
 
@@ -282,22 +311,23 @@ impl Recovery<'_> {
         on_progress: &mut dyn FnMut(Progress),
         on_frame: &mut OnFrame<'_>,
     ) -> Result<bool> {
-        let mut progress =
-            Progress { segments: 0, segments_total: chain.len(), bytes: 0, records: 0 };
-        let (mut whole, mut bytes) = (true, Vec::new());
-        while let Some(header) = chain.get(progress.segments).copied() {
-            progress.segments += 1;
+        self.progress.segments_total = chain.len();
+        let (mut whole, mut bytes, mut next) = (true, Vec::new(), 0);
+        while let Some(header) = chain.get(next).copied() {
+            next += 1;
             read_all_into(&*self.open(header.id.index)?, &mut bytes)?;
-            let scan = self.scan(&header, chain.get(progress.segments), &bytes, on_frame)?;
-            let goes_on = self.judge(&header, &scan, &chain[progress.segments..], &mut whole)?;
-            progress.bytes += bytes.len() as u64;
-            progress.records = self.found.records;
-            on_progress(progress);
+            let scan = self.scan(&header, chain.get(next), &bytes, on_frame)?;
+            let goes_on = self.judge(&header, &scan, &chain[next..], &mut whole)?;
+            self.progress.segments = next;
             if !goes_on && !self.salvages() {
-                for dropped in chain.drain(progress.segments..) {
+                self.progress.segments = chain.len();
+                for dropped in chain.drain(next..) {
                     self.drop_segment(dropped.id.index)?;
                 }
             }
+            self.progress.bytes += bytes.len() as u64;
+            self.progress.records = self.found.records;
+            on_progress(self.progress);
         }
         Ok(whole)
     }
@@ -311,12 +341,12 @@ impl Recovery<'_> {
         on_frame: &mut OnFrame<'_>,
     ) -> Result<Scan> {
         let path = self.path(header.id.index);
-        let place = FrameAt { path: &path, header, in_ring: false };
+        let place = FrameAt { path: &path, header, ring: None };
         let limit = next.and_then(|next| next.link.previous).map(|link| link.end);
         self.found.durable = self.found.durable.max(header.link.durable);
         let scan = scan_segment(bytes, header, limit, self.at_bad(), &mut |frame| {
             self.found.durable = self.found.durable.max(frame.promise().unwrap_or(0));
-            self.deliver(&place, &frame, on_frame).map(|_| ())
+            self.deliver(&place, &frame, on_frame)
         })?;
         let found = &mut self.found;
         found.log_id = Some(header.id.log_id);
@@ -334,34 +364,43 @@ impl Recovery<'_> {
         if self.salvages() { AtBad::Skip } else { AtBad::End }
     }
 
-    /// Delivers one frame and counts it; whether it was a record that is wanted.
+    /// Delivers one frame and counts it. One that is bad ends the log, or is passed over, or is an error: REC-9.
     fn deliver(
         &mut self,
         place: &FrameAt<'_>,
         frame: &Frame<'_>,
         on_frame: &mut OnFrame<'_>,
-    ) -> Result<bool> {
-        match on_frame(place, frame) {
-            Ok(is_record) => {
-                if is_record {
-                    self.found.records += 1;
-                    self.found.bytes += frame.payload.len() as u64;
-                }
-                Ok(is_record)
+    ) -> Result<Taken> {
+        let taken = on_frame(place, frame)?;
+        match (taken, self.mode) {
+            (Taken::Record, _) => {
+                self.found.records += 1;
+                self.found.bytes += frame.payload.len() as u64;
             }
-            Err(Error::Corrupt { path: file, offset, what: why })
-                if self.salvages() && frame.compressed =>
-            {
-                let bytes = frame.frame_bytes();
-                self.found.dropped.push(Dropped { file, offset, bytes, why });
-                Ok(false)
+            (Taken::Bad(why), RecoveryMode::Salvage) => {
+                self.drop_frame(place, frame.position, frame.frame_bytes(), why);
+                return Ok(Taken::No);
             }
-            Err(error) => Err(error),
+            (Taken::Bad(why), RecoveryMode::TornTail | RecoveryMode::Strict) => {
+                return Err(place.corrupt(frame.position, why));
+            }
+            (Taken::Bad(_), RecoveryMode::PointInTime) | (Taken::No, _) => {}
         }
+        Ok(taken)
+    }
+
+    fn drop_frame(&mut self, place: &FrameAt<'_>, position: Position, bytes: u64, why: &str) {
+        let (file, offset) = (place.path.to_owned(), place.offset(position));
+        self.found.dropped.push(Dropped { file, offset, bytes, why: why.into() });
     }
 
     /// Delivers what the ring has and the segments lack (REC-6).
-    fn replay_ring(&mut self, newest: &Header, on_frame: &mut OnFrame<'_>) -> Result<()> {
+    fn replay_ring(
+        &mut self,
+        newest: &Header,
+        on_progress: &mut dyn FnMut(Progress),
+        on_frame: &mut OnFrame<'_>,
+    ) -> Result<()> {
         let image = match RingImage::read(self.fs, self.dir) {
             Ok(image) => image,
             Err(damage) => return self.tolerate(damage, 0),
@@ -370,13 +409,23 @@ impl Recovery<'_> {
             return Ok(());
         };
         let path = self.dir.join(ring_file::NAME);
-        let place = FrameAt { path: &path, header: newest, in_ring: true };
-        let start = self.found.end;
+        let place = FrameAt { path: &path, header: newest, ring: Some(&image) };
+        let (start, mut bad) = (self.found.end, None);
         let scan = image.scan(newest, start, self.at_bad(), &mut |frame| {
-            let is_record = self.deliver(&place, &frame, on_frame)?;
-            self.found.ring_records += u64::from(is_record);
-            Ok(())
+            let taken = self.deliver(&place, &frame, on_frame)?;
+            self.found.ring_records += u64::from(taken == Taken::Record);
+            if let Taken::Bad(why) = taken {
+                bad = Some((frame.end(), why));
+            }
+            Ok(taken)
         })?;
+        if let Some((next, why)) = bad {
+            let rest = image.scan(newest, next, AtBad::End, &mut |_| Ok(()))?;
+            self.drop_frame(&place, scan.end, rest.end - scan.end, why); // REC-9
+        }
+        self.progress.bytes += image.capacity();
+        self.progress.records = self.found.records;
+        on_progress(self.progress);
         self.found.end = scan.end;
         if scan.end > start && scan.gaps.first().is_none_or(|gap| gap.position > start) {
             // What a write that was cut short left in the segment is whole in the ring.

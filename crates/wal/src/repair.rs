@@ -16,7 +16,7 @@ use stratalog_base::{Error, Result};
 use crate::frame::{
     Draft, Frame, HEADER_BYTES, Kind, StreamId, carry_frame, frame_bytes, put_promise,
 };
-use crate::recovery::read_log;
+use crate::recovery::{Taken, read_log};
 use crate::segment::{Header, Identity, Link, Previous, Segment};
 use crate::{FIRST_POSITION, Position, Recovered, RecoveryMode};
 
@@ -56,13 +56,14 @@ pub fn salvage_into(fs: &dyn Fs, dir: &Path, from: Position, into: &Path) -> Res
     let found =
         read_log(fs, dir, from, RecoveryMode::Salvage, &mut |_| {}, &mut |place, frame| {
             if frame.kind != Kind::Record || frame.position < from {
-                return Ok(false);
+                return Ok(Taken::No);
             }
-            // One that does not decompress is no record.
-            frame.record().map_err(|why| place.corrupt(frame.position, why))?;
+            if let Err(why) = frame.record() {
+                return Ok(Taken::Bad(why));
+            }
             copy.log_id = place.log_id();
             copy.add(frame)?; // REPAIR-2
-            Ok(true)
+            Ok(Taken::Record)
         })?;
     let (mut segments, mut end) = (0, FIRST_POSITION);
     if let Some(log_id) = found.log_id {

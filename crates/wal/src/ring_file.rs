@@ -25,7 +25,7 @@ use stratalog_base::{Error, Result};
 
 use crate::Position;
 use crate::frame::Frame;
-use crate::scan::{AtBad, Scan, scan_segment};
+use crate::scan::{AtBad, Scan, Verdict, scan_segment};
 use crate::segment::{self, Header, Link};
 
 /// The file's name.
@@ -154,12 +154,12 @@ impl RingImage {
     ///
     /// # Errors
     /// Those of `on_frame`.
-    pub fn scan(
+    pub fn scan<V: Into<Verdict>>(
         &self,
         newest: &Header,
         start: Position,
         at_bad: AtBad,
-        on_frame: &mut dyn FnMut(Frame<'_>) -> Result<()>,
+        on_frame: &mut dyn FnMut(Frame<'_>) -> Result<V>,
     ) -> Result<Scan> {
         let header = Header { link: Link { base: start, ..newest.link }, ..*newest };
         let bytes = [vec![0; segment::HEADER_BYTES], self.from(start)].concat();

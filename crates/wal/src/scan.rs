@@ -76,17 +76,32 @@ pub enum AtBad {
     Skip,
 }
 
+/// What is to be made of a valid frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is one.
+    Frame,
+    /// What it holds cannot be used, so it counts as bytes that are no frame: why.
+    NoFrame(&'static str),
+}
+
+impl From<()> for Verdict {
+    fn from((): ()) -> Verdict {
+        Verdict::Frame
+    }
+}
+
 /// Calls `on_frame` with the valid frames of a segment, whose whole file is `bytes` and whose part of
 /// the stream ends at `limit`, if a later segment says so.
 ///
 /// # Errors
 /// Those of `on_frame`.
-pub fn scan_segment<'a>(
+pub fn scan_segment<'a, V: Into<Verdict>>(
     bytes: &'a [u8],
     header: &Header,
     limit: Option<Position>,
     at_bad: AtBad,
-    on_frame: &mut dyn FnMut(Frame<'a>) -> Result<()>,
+    on_frame: &mut dyn FnMut(Frame<'a>) -> Result<V>,
 ) -> Result<Scan> {
     let stream = header.stream();
     let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
@@ -112,14 +127,16 @@ pub fn scan_segment<'a>(
                 Ok(frame) if limit.is_some_and(|limit| frame.end() > limit) => {
                     "a frame reaches beyond the place where the next segment goes on"
                 }
-                Ok(frame) => {
-                    rest = &rest[frame.frame_bytes() as usize..];
-                    scan.end = frame.end();
-                    scan.last = Some(frame.kind);
-                    scan.next_segment = frame.next_segment();
-                    on_frame(frame)?;
-                    continue;
-                }
+                Ok(frame) => match on_frame(frame)?.into() {
+                    Verdict::Frame => {
+                        rest = &rest[frame.frame_bytes() as usize..];
+                        scan.end = frame.end();
+                        scan.last = Some(frame.kind);
+                        scan.next_segment = frame.next_segment();
+                        continue;
+                    }
+                    Verdict::NoFrame(why) => why,
+                },
                 Err(why) => why,
             }
         };

@@ -1,4 +1,4 @@
-//! The progress bar of an import: for people at a terminal.
+//! Progress, of an import or while a log is read: for people at a terminal.
 
 use std::time::Duration;
 

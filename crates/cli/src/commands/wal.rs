@@ -11,8 +11,9 @@ use stratalog::Error;
 use stratalog_base::fs::OsFs;
 use stratalog_wal::inspect::start_of;
 use stratalog_wal::repair::{Repaired, salvage_into};
-use stratalog_wal::{Dropped, Recovered, RecoveryMode, recover};
+use stratalog_wal::{Dropped, Progress, Recovered, RecoveryMode, recover_with_progress};
 
+use super::progress;
 use crate::args::{Wal, WalRepair, WalVerify};
 use crate::failure::Failure;
 use crate::output::{bytes, count, fields, json_line, stdout};
@@ -32,13 +33,18 @@ fn verify(args: &WalVerify, json: bool) -> Result<(), Failure> {
         None => start_of(&*fs, dir)?,
     };
     let mode = if args.strict { RecoveryMode::Strict } else { RecoveryMode::TornTail };
-    let read = |mode| recover(&*fs, dir, start, mode, &mut |_, _| Ok(()));
+    let bar = progress::bar(None, json);
+    let read = |mode| {
+        let on_progress = &mut |it: Progress| bar.set_position(it.bytes);
+        recover_with_progress(&*fs, dir, start, mode, &mut |_, _| Ok(()), on_progress)
+    };
     let (found, failure) = match read(mode) {
         Ok(found) => (found, None),
         // What there is beside the damage.
         Err(error @ Error::Corrupt { .. }) => (read(RecoveryMode::Salvage)?, Some(error)),
         Err(error) => return Err(error.into()),
     };
+    bar.finish_and_clear();
     if json {
         let mut report = found_json(&found);
         report["ok"] = json!(failure.is_none());

@@ -1,17 +1,18 @@
 //! Damage at rest: every flipped bit, lost file and stale copy is an error, or changes nothing that
 //! was promised.
 
+use std::io::IoSlice;
 use std::path::Path;
 
 use stratalog_base::Error;
 use stratalog_base::fs::SimFs;
 use stratalog_wal::frame::{Draft, Kind, StreamId, put_promise};
 use stratalog_wal::segment::{Header, Identity, Link, Previous};
-use stratalog_wal::{Durability, FIRST_POSITION, Log, RecoveryMode, Wal};
+use stratalog_wal::{Backend, Durability, FIRST_POSITION, Log, LogOptions, RecoveryMode, Wal};
 
 use crate::support::*;
 
-use RecoveryMode::{PointInTime, Strict, TornTail};
+use RecoveryMode::{PointInTime, Salvage, Strict, TornTail};
 
 /// Where the frame at position 0 would lie in the first segment.
 const OFFSET: u64 = 128 - FIRST_POSITION;
@@ -376,4 +377,99 @@ fn a_promise_is_found_at_any_place_and_only_where_it_is_genuine() {
             assert_eq!(outcome.is_err(), damaged, "gap {gap}, promise {promise}: {outcome:?}");
         }
     }
+}
+
+/// Makes the compressed record whose frame starts at `offset` of `file` one that does not decompress, with the right
+/// checksum: as a writer with bad memory could.
+fn spoil(fs: &SimFs, file: &str, offset: u64, position: u64, session: u64) {
+    let mut bytes = fs.read_file(file);
+    let frame = &mut bytes[offset as usize..];
+    let len = u32::from_le_bytes(frame[..4].try_into().unwrap()) as usize;
+    assert_eq!(frame[4..6], [Kind::Record as u8, 1], "a compressed record");
+    let mut payload = frame[12..12 + len].to_vec();
+    payload[0] ^= 1; // One byte more or less than there are.
+    let mut spoilt = Vec::new();
+    let parts = [IoSlice::new(&payload)];
+    Draft::compressed(&parts).unwrap().encode(StreamId::of(LOG_ID, session), position, &mut spoilt);
+    frame[..spoilt.len()].copy_from_slice(&spoilt);
+    fs.write_file(file, &bytes);
+}
+
+/// REC-9: in the mode that ends the log at what is bad, this was an error.
+#[test]
+fn a_record_that_does_not_decompress_is_damage_in_every_mode() {
+    let compress = |base| LogOptions { compress_from_bytes: Some(100), ..base };
+    // Promised or not, with more behind it or not, in a segment that is followed by others or the last one.
+    for (class, count, segment_bytes) in [
+        (Durability::Process, 1, 1 << 20),
+        (Durability::Process, 3, 1 << 20),
+        (Durability::Sync, 3, 1 << 20),
+        (Durability::Sync, 9, 200),
+    ] {
+        let fs = SimFs::new();
+        let log = create(&fs, compress(options(segment_bytes)));
+        let mut written = fill(&log, [&b"first"[..], &[7; 500]]);
+        for _ in 1..count {
+            let place = append(&log, &[8; 50], class).unwrap();
+            written.push((place.position, vec![8; 50]));
+        }
+        drop(log);
+        let (bad, offset) = (written[1].0, OFFSET + written[1].0);
+        spoil(&fs, "000001.wal", offset, bad, 1);
+        for mode in [TornTail, Strict] {
+            let opened = Log::open_with(fs.kill().shared(), Path::new(""), options(200), mode);
+            for error in [read(&fs, mode).unwrap_err(), opened.unwrap_err()] {
+                let Error::Corrupt { path, offset: at, what } = error else { panic!("{error}") };
+                assert_eq!((path.to_str().unwrap(), at), ("000001.wal", offset));
+                assert_eq!(what, "a compressed record does not decompress");
+            }
+        }
+        let (records, found) = read(&fs, PointInTime).unwrap();
+        assert_eq!((&records[..], found.end), (&written[..1], bad));
+        let first = &found.dropped[0];
+        assert_eq!((first.offset, &*first.why).0, offset);
+        assert!(first.why.starts_with("a compressed record does not decompress"), "{first:?}");
+        let (records, found) = read(&fs, Salvage).unwrap();
+        assert_eq!(records, [&written[..1], &written[2..]].concat());
+        assert_eq!((found.dropped.len(), found.dropped[0].offset), (1, offset));
+
+        // The log goes on in its place, and is whole from then on.
+        let (log, _) =
+            Log::open_with(fs.shared(), Path::new(""), options(200), PointInTime).unwrap();
+        let next = append(&log, b"next", Durability::Sync).unwrap();
+        assert_eq!(next.start, bad);
+        log.close().unwrap();
+        let expected = [written[0].clone(), (next.position, b"next".to_vec())];
+        assert_eq!(read(&fs, Strict).unwrap().0, expected);
+        // What is not asked for is not looked at.
+        assert_eq!(read_from(&fs, next.position, Strict).unwrap().0, expected[1..]);
+    }
+}
+
+/// REC-9, in the ring.
+#[test]
+fn a_record_that_does_not_decompress_ends_a_ring() {
+    let fs = SimFs::new();
+    let base = LogOptions { backend: Backend::LockFree, ..options(1 << 20) };
+    let log = create(&fs, LogOptions { compress_from_bytes: Some(100), ..base });
+    let written = fill(&log, [&b"first"[..], &[7; 500], b"third"]);
+    let fs = fs.kill();
+    let bad = written[1].0;
+    spoil(&fs, "ring.wal", 4096 + bad, bad, 1);
+    for mode in [TornTail, Strict] {
+        let error = read(&fs, mode).unwrap_err();
+        assert!(
+            matches!(&error, Error::Corrupt { path, offset, .. }
+                if path.ends_with("ring.wal") && *offset == 4096 + bad),
+            "{error}"
+        );
+    }
+    let (records, found) = read(&fs, PointInTime).unwrap();
+    assert_eq!((&records[..], found.end), (&written[..1], bad));
+    let [dropped] = &found.dropped[..] else { panic!("{:?}", found.dropped) };
+    let end = log.watermarks().reserved;
+    assert_eq!((dropped.offset, dropped.bytes), (4096 + bad, end - bad), "with what follows");
+    let (records, found) = read(&fs, Salvage).unwrap();
+    assert_eq!(records, [&written[..1], &written[2..]].concat());
+    assert_eq!((found.dropped.len(), found.ring_records), (1, 2));
 }

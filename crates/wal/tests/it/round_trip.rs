@@ -1,12 +1,16 @@
 //! What is appended is recovered: the same bytes at the same positions, in the same order.
 
 use std::io::IoSlice;
+use std::path::Path;
 use std::sync::Arc;
 
 use stratalog_base::Error;
 use stratalog_base::fs::SimFs;
 use stratalog_base::sync::{Mutex, spawn};
-use stratalog_wal::{Durability, FIRST_POSITION, LogOptions, Place, Recovered, RecoveryMode, Wal};
+use stratalog_wal::{
+    Backend, Durability, FIRST_POSITION, Log, LogOptions, Place, Progress, Recovered, RecoveryMode,
+    Wal, recover_with_progress,
+};
 
 use crate::support::*;
 
@@ -121,6 +125,63 @@ fn records_below_the_start_are_not_delivered_and_their_segments_not_read() {
         assert_eq!(found.end, all.end);
         let needed = all.segments.iter().filter(|it| it.end > from).count().max(1) as u64;
         assert_eq!(fs.reads() - reads, 2 * needed, "from {from}: a header and a body each");
+    }
+}
+
+/// What `run` was told, which must never fall, and must end with all segments and records.
+fn progress(run: impl FnOnce(&mut dyn FnMut(Progress)) -> Recovered) -> Vec<Progress> {
+    let mut told: Vec<Progress> = Vec::new();
+    let found = run(&mut |now| {
+        let total = now.segments_total;
+        assert!(now.segments <= total && told.iter().all(|before| before.segments_total == total));
+        if let Some(before) = told.last() {
+            assert!(before.segments <= now.segments && before.records <= now.records);
+            assert!(before.bytes < now.bytes);
+        }
+        told.push(now);
+    });
+    let last = told.last().expect("told once at least");
+    assert_eq!((last.segments, last.records), (last.segments_total, found.records));
+    told
+}
+
+#[test]
+fn progress_is_told_after_each_segment_and_the_ring() {
+    for options in all_options(200) {
+        let fs = SimFs::new();
+        let log = create(&fs, options.clone());
+        for _ in 0..5 {
+            fill(&log, some_records(20));
+            log.sync().unwrap();
+        }
+        fill(&log, some_records(3));
+        let fs = fs.kill();
+        let (dir, mode) = (Path::new(""), RecoveryMode::TornTail);
+        let recovered = |fs: &SimFs, mode| {
+            progress(|tell| {
+                recover_with_progress(fs, dir, 0, mode, &mut |_, _| Ok(()), tell).unwrap()
+            })
+        };
+        let files = segment_names(&fs);
+        let is_mapped = options.backend == Backend::LockFree && options.ring_mapped;
+        let told = recovered(&fs, mode);
+        assert_eq!(told.len(), files.len() + usize::from(is_mapped));
+        assert!(told.iter().zip(1..).take(files.len()).all(|(it, count)| it.segments == count));
+        let bytes = |name: &String| fs.read_file(name).len() as u64;
+        let ring_bytes = if is_mapped { options.ring_bytes } else { 0 };
+        let last = told.last().unwrap();
+        assert_eq!(last.bytes, files.iter().map(bytes).sum::<u64>() + ring_bytes);
+
+        let damaged = fs.kill();
+        damaged.corrupt(&files[0], 140, 1);
+        let told = recovered(&damaged, RecoveryMode::PointInTime);
+        assert_eq!((told.len(), told[0].segments), (1, files.len()), "the rest is left out");
+
+        let shared = fs.shared();
+        let opened = progress(|tell| {
+            Log::open_with_progress(shared, dir, options.clone(), mode, tell).unwrap().1
+        });
+        assert_eq!(opened.last().unwrap().segments, files.len());
     }
 }
 

@@ -313,7 +313,7 @@ fn a_damaged_ring_is_gone_once_a_log_went_on_without_it() {
 }
 
 #[test]
-fn a_truncated_log_starts_at_its_oldest_segment() {
+fn a_truncated_log_starts_where_its_start_file_says() {
     let fs = SimFs::new();
     assert_eq!(start_of(&fs, Path::new("")).unwrap(), 8);
     let log = create(&fs, options(300));
@@ -324,5 +324,7 @@ fn a_truncated_log_starts_at_its_oldest_segment() {
     let (records, _) = read_from(&fs, start, RecoveryMode::Strict).unwrap();
     assert!(written.ends_with(&records) && records.len() >= 10);
     fs.flip_bit(&fs.files()[0].0, 100);
+    assert_eq!(start_of(&fs, Path::new("")).unwrap(), start);
+    fs.flip_bit("start.wal", 100);
     assert_eq!(start_of(&fs, Path::new("")).unwrap(), 8, "damage hides it");
 }
