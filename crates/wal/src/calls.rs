@@ -1,5 +1,5 @@
 //! Those who are called back may do anything with the log. So nobody calls them while it holds what they
-//! might need: a seat, a turn, a place that others wait behind, a lock.
+//! might need: a seat, a place that others wait behind, a lock. (A turn may be held: who is called back takes none.)
 //!
 //! Who takes such a thing takes a [`Hold`] before it. While the thread has one, its calls are put off; it makes them as
 //! it gives back the last.

@@ -33,8 +33,8 @@
 //! | 5 | inside `published`, `written`, `durable` | no | taking and leaving the lead, waiting |
 //! | 6 | `queue`, `stopped`, inside `files` and the alarms | no | giving positions, looking up a file |
 //!
-//! No two of rank 5 and 6 are held at once. Nobody is called back by a thread that holds any of these, or a place that
-//! others wait behind ([`crate::calls`]).
+//! No two of rank 5 and 6 are held at once. Nobody is called back by a thread that holds any of these but a turn, or a
+//! place that others wait behind ([`crate::calls`]).
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront, Writer};
 use crate::alarm::Urgency;
-use crate::calls::{Hold, is_called};
+use crate::calls::is_called;
 use crate::frame::{Draft, Kind, PROMISE_BYTES};
 use crate::options::{Backend, Overflow};
 use crate::queue::{Queue, Refused};
@@ -282,15 +282,13 @@ impl Core {
 struct Turn<'a> {
     crowd: &'a AtomicUsize,
     turn: Option<MutexGuard<'a, ()>>,
-    /// The last field, so that calls are made when the turn is given back.
-    _hold: Hold,
 }
 
 impl<'a> Turn<'a> {
     /// Waits for the turn; `None` at the deadline.
     fn take(core: &'a Core, deadline: Option<Instant>) -> Option<Turn<'a>> {
         core.crowd.fetch_add(1, Ordering::Relaxed);
-        let mut turn = Turn { crowd: &core.crowd, turn: None, _hold: Hold::take() };
+        let mut turn = Turn { crowd: &core.crowd, turn: None };
         turn.turn = sync::lock_until(&core.turn, deadline);
         turn.turn.is_some().then_some(turn)
     }
