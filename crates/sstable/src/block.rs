@@ -49,7 +49,9 @@
 
 mod access;
 
+use std::convert::Infallible;
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
 use stratalog_base::Trailer;
 use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64, put_varint};
@@ -58,6 +60,7 @@ use stratalog_base::{KeyRef, Kind, SeqNo};
 
 use crate::cache::Cached;
 use crate::shared::Shared;
+use crate::slab::Slabs;
 use crate::{MAX_BLOCK_BYTES, ValueHandle};
 
 /// Base, count, interval, width, reserved.
@@ -388,6 +391,14 @@ impl Header {
 impl Block {
     /// Takes `contents` apart, checking all of it (BLOCK-1).
     pub(crate) fn decode(contents: &[u8]) -> Result<Block, Malformed> {
+        Block::decode_in(None, contents)
+    }
+
+    /// The same into a cell of `slabs`, if that has one.
+    pub(crate) fn decode_in(
+        slabs: Option<&Arc<Slabs>>,
+        contents: &[u8],
+    ) -> Result<Block, Malformed> {
         let parts = Parts::decode(contents)?;
         let count = parts.header.count as usize;
         let column_bytes = count * usize::from(parts.header.trailer_bytes);
@@ -399,7 +410,7 @@ impl Block {
         };
         let header =
             Header { words_at: words_at as u32, entries_at: entries_at as u32, ..parts.header };
-        Shared::build(header, len, |header, bytes| {
+        Shared::build_in(slabs, header, len, |header, bytes| {
             let (samples, rest) = bytes.split_at_mut(words_at);
             let (words, rest) = rest.split_at_mut(4 * count);
             let (offsets, rest) = rest.split_at_mut(4 * count);
@@ -425,6 +436,15 @@ impl Cached for Header {
 
     fn memory_bytes(block: &Block) -> usize {
         block.allocated_bytes()
+    }
+
+    fn moved(block: &Block, slabs: &Arc<Slabs>) -> Option<Block> {
+        let bytes = block.bytes();
+        let copied = Shared::build_in(Some(slabs), **block, bytes.len() as u32, |_, copy| {
+            copy.copy_from_slice(bytes);
+            Ok::<_, Infallible>(())
+        });
+        copied.ok()
     }
 }
 

@@ -13,13 +13,13 @@
 //! sixteenth, but a small range that is scanned again and again stays.
 //!
 //! # Invariants
-//! - CACHE-1: `used_bytes` is the sum over the filled slots of all living tables.
-//! - CACHE-2: `used_bytes` is at most the limit.
+//! - CACHE-1: `cached_bytes` is the sum over the filled slots of all living tables.
+//! - CACHE-2: with what is reserved for free cells, `cached_bytes` is at most the limit.
 //! - CACHE-3: a filled slot of a living table has exactly one place in the clock.
 //! - CACHE-4: a slot is filled and emptied only under the clock's lock, or by the drop of its table.
 //! - CACHE-5: a filled slot holds one handle, which is dropped only after a grace period (GRACE-1).
 //! - CACHE-6: a block that came to [`BlockCache::insert`] is charged to the budget from then on until it is freed,
-//!   wherever its handles are. While less than a quarter of the spare part is free, slots are not filled beyond
+//!   wherever its handles are: with the whole slab that it lies in, or by itself. While less than a quarter of the spare part is free, slots are not filled beyond
 //!   as much as that part.
 //!
 //! Who wants a block for longer than a look takes a handle of its own, which outlives the eviction.
@@ -30,6 +30,12 @@
 //! just read, evicted ones until their grace period is over, and memory that others take in steps. Who takes much
 //! calls [`BlockCache::make_room`] first. When half of the spare part is in use, what was evicted is freed by force.
 //! If readers stop inside, it cannot be; then nothing is cached any more, nor evicted, until they leave (CACHE-6).
+//!
+//! # Slabs
+//! What is evicted from a slab is a free cell, and no memory that others have ([`crate::slab`]). A thirty-second of the
+//! limit or of the budget, whichever is less, is reserved for free cells. If there are more, and too little for
+//! others or for the limit, the emptiest slabs are closed: the clock is gone through once, and blocks in them are moved
+//! to free cells elsewhere. Readers find the old copy or the new one; the old one is garbage as if it were evicted.
 //!
 //! Whatever others have charged, slots may hold as much as the spare part: else each read would read index and
 //! filter anew.
@@ -46,6 +52,7 @@ use self::slots::Clocked;
 pub use self::slots::{Cached, Slots};
 use crate::grace::{Garbage, Grace, Reader};
 use crate::shared::Shared;
+use crate::slab::Slabs;
 
 /// Blocks on probation may hold this part of what is cached.
 const PROBATION_SHARE: usize = 16;
@@ -70,9 +77,10 @@ pub enum Wanted {
 pub struct BlockCache {
     limit_bytes: usize,
     /// Changed under the clock's lock, but for the subtraction when a table drops.
-    used_bytes: AtomicUsize,
-    /// Blocks that were read to be cached, until they are freed.
+    cached_bytes: AtomicUsize,
+    /// Blocks that were read to be cached, until they are freed, and all slabs.
     blocks: Arc<Account>,
+    slabs: Arc<Slabs>,
     /// What tables take beside their blocks.
     tables: Arc<Account>,
     /// Upper bound of the places in the clock whose table is gone.
@@ -96,6 +104,8 @@ struct Place {
     slots: Weak<dyn Clocked>,
     index: usize,
     bytes: usize,
+    /// Where the block lies, if in a slab.
+    slab: Option<usize>,
 }
 
 impl Clock {
@@ -110,9 +120,9 @@ impl Clock {
         self.probation_bytes = self.probation.iter().map(|place| place.bytes).sum();
     }
 
-    /// The next place to look at, of `used_bytes` in all.
-    fn pop(&mut self, used_bytes: usize) -> Option<Place> {
-        if self.probation_bytes > used_bytes / PROBATION_SHARE || self.hot.is_empty() {
+    /// The next place to look at, of `cached_bytes` in all.
+    fn pop(&mut self, cached_bytes: usize) -> Option<Place> {
+        if self.probation_bytes > cached_bytes / PROBATION_SHARE || self.hot.is_empty() {
             let place = self.probation.pop_front()?;
             self.probation_bytes -= place.bytes;
             return Some(place);
@@ -130,10 +140,12 @@ impl BlockCache {
     /// The same, which charges to `budget` what it holds and what was taken from it and is still held, and
     /// holds no more than `budget` leaves to it.
     pub fn charged(limit_bytes: usize, budget: Arc<Budget>) -> Arc<BlockCache> {
+        let blocks = Arc::new(Account::new(budget.clone()));
         Arc::new(BlockCache {
             limit_bytes,
-            used_bytes: AtomicUsize::new(0),
-            blocks: Arc::new(Account::new(budget.clone())),
+            cached_bytes: AtomicUsize::new(0),
+            slabs: Slabs::new(blocks.clone(), limit_bytes.min(budget.limit_bytes())),
+            blocks,
             tables: Arc::new(Account::new(budget)),
             dead_places: AtomicUsize::new(0),
             grace: Grace::default(),
@@ -141,9 +153,14 @@ impl BlockCache {
         })
     }
 
-    /// The bytes of all cached blocks, with what was allocated for them.
+    /// The bytes of all cached blocks, with what was allocated for them, and of free cells between blocks.
     pub fn used_bytes(&self) -> usize {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.cached_bytes() + self.slabs.unused_bytes()
+    }
+
+    #[inline]
+    fn cached_bytes(&self) -> usize {
+        self.cached_bytes.load(Ordering::Relaxed)
     }
 
     /// The bytes of blocks that are not cached, or not any more: slices and cursors hold them, or they wait for
@@ -161,6 +178,19 @@ impl BlockCache {
     #[inline]
     pub fn budget(&self) -> &Arc<Budget> {
         self.blocks.budget()
+    }
+
+    /// Where blocks are decoded that are to be cached.
+    pub(crate) fn slabs(&self) -> &Arc<Slabs> {
+        &self.slabs
+    }
+
+    /// CACHE-6
+    fn charge_block<T>(&self, block: Shared<T>, bytes: usize) -> Shared<T> {
+        match block.slab() {
+            Some(_) => block, // SLAB-4
+            None => block.charged(Charge::new(self.blocks.clone(), bytes)),
+        }
     }
 
     /// Counts what an open table takes beside its blocks.
@@ -192,7 +222,7 @@ impl BlockCache {
         wanted: Wanted,
     ) -> Shared<T> {
         let bytes = T::memory_bytes(&block);
-        let block = block.charged(Charge::new(self.blocks.clone(), bytes)); // CACHE-6
+        let block = self.charge_block(block, bytes);
         if bytes > self.limit_bytes {
             return block;
         }
@@ -202,18 +232,18 @@ impl BlockCache {
         }
         // The budget has it already.
         self.evict(&mut clock, self.limit_bytes - bytes, 0);
-        let is_least = self.used_bytes() + bytes <= self.spare_bytes();
+        let is_least = self.cached_bytes() + bytes <= self.spare_bytes();
         if self.free_bytes() < self.unfilled_bytes() && !is_least {
             return block; // CACHE-6
         }
         slots.fill(index, block.clone()); // CACHE-4
-        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.cached_bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.dead_places.load(Ordering::Relaxed) > clock.len() / 2 {
             self.dead_places.store(0, Ordering::Relaxed);
             clock.forget_dead();
         }
         let weak: Weak<Slots<T>> = Arc::downgrade(slots);
-        let place = Place { slots: weak, index, bytes };
+        let place = Place { slots: weak, index, bytes, slab: block.slab() };
         match wanted {
             Wanted::Lookup => clock.hot.push_back(place),
             Wanted::Scan => {
@@ -277,18 +307,19 @@ impl BlockCache {
         let budget = self.budget();
         let goal = (budget.limit_bytes() - self.spare_bytes()).saturating_sub(more_bytes);
         let is_much = |clock: &Clock| {
-            let (cached, evicted) = (self.used_bytes(), clock.garbage.bytes());
-            let is_over = budget.used_bytes().saturating_sub(evicted) > goal;
-            cached > most_bytes || is_over && cached > self.spare_bytes()
+            let (cached, reserved) = (self.cached_bytes(), self.slabs.reserved_bytes());
+            let unused = clock.garbage.bytes() + self.slabs.free_bytes();
+            let is_over = budget.used_bytes().saturating_sub(unused) + reserved > goal;
+            cached + reserved > most_bytes || is_over && cached > self.spare_bytes()
         };
         // Readers may mark slots as fast as they are spared: one round, then no mercy.
         let mut mercies = clock.len();
         while is_much(clock) {
-            let Some(place) = clock.pop(self.used_bytes()) else { break };
+            let Some(place) = clock.pop(self.cached_bytes()) else { break };
             let Some(slots) = place.slots.upgrade() else { continue };
             match slots.empty(place.index, mercies > 0) {
                 Some(block) => {
-                    self.used_bytes.fetch_sub(place.bytes, Ordering::Relaxed);
+                    self.cached_bytes.fetch_sub(place.bytes, Ordering::Relaxed);
                     clock.garbage.add(block, place.bytes); // CACHE-5
                 }
                 None => {
@@ -298,11 +329,65 @@ impl BlockCache {
             }
         }
         clock.garbage.free(&self.grace, GARBAGE_BYTES);
+        if self.slabs.excess_bytes() > 0 {
+            let is_over = budget.used_bytes().saturating_sub(clock.garbage.bytes()) > goal;
+            if is_over || self.cached_bytes() + self.slabs.free_bytes() > most_bytes {
+                self.empty_slabs(clock);
+            }
+        }
         // Two grace periods free all there is, if nobody is inside.
         for _ in 0..2 {
             if clock.garbage.bytes() > 0 && self.is_crowded(more_bytes) {
                 clock.garbage.free(&self.grace, 0);
             }
         }
+    }
+
+    /// Moves blocks so that some slabs can be given back.
+    #[cold]
+    fn empty_slabs(&self, clock: &mut Clock) {
+        let closed = self.slabs.close();
+        clock.garbage.add_bytes(closed.free_bytes);
+        if !closed.slabs.is_empty() {
+            let is_closed = |slab| closed.slabs.binary_search(&slab).is_ok();
+            self.relocate(clock, |slab| slab.is_some_and(is_closed));
+        }
+        self.slabs.closed();
+    }
+
+    /// Moves all blocks, for the models.
+    #[cfg(loom)]
+    pub fn relocate_all(&self) {
+        let mut clock = self.clock.lock();
+        self.relocate(&mut clock, |_| true);
+        clock.garbage.free(&self.grace, GARBAGE_BYTES);
+    }
+
+    /// Moves all blocks out of those slabs.
+    fn relocate(&self, clock: &mut Clock, is_left: impl Fn(Option<usize>) -> bool) {
+        let Clock { hot, probation, probation_bytes, garbage } = clock;
+        let in_hot = hot.len();
+        for (at, place) in hot.iter_mut().chain(probation).enumerate() {
+            if !is_left(place.slab) {
+                continue;
+            }
+            let Some(moved) = place.slots.upgrade().and_then(|slots| slots.relocate(place.index))
+            else {
+                continue;
+            };
+            garbage.add(moved.old, place.bytes); // CACHE-5
+            self.cached_bytes.fetch_add(moved.bytes, Ordering::Relaxed);
+            self.cached_bytes.fetch_sub(place.bytes, Ordering::Relaxed); // CACHE-1
+            if at >= in_hot {
+                *probation_bytes = *probation_bytes + moved.bytes - place.bytes;
+            }
+            (place.bytes, place.slab) = (moved.bytes, moved.slab);
+        }
+    }
+}
+
+impl Drop for BlockCache {
+    fn drop(&mut self) {
+        self.slabs.retire();
     }
 }

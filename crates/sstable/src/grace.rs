@@ -113,6 +113,11 @@ impl Garbage {
         self.pending_bytes += bytes;
     }
 
+    /// Notes `bytes` that come free with what was added so far.
+    pub fn add_bytes(&mut self, bytes: usize) {
+        self.pending_bytes += bytes;
+    }
+
     /// Bytes that were noted and not freed.
     pub fn bytes(&self) -> usize {
         self.pending_bytes + self.waiting_bytes

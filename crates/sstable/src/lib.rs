@@ -118,6 +118,7 @@ pub mod protocol {
     pub use crate::cache::{Cached, Slots, Wanted};
     pub use crate::grace::{Garbage, Grace, Reader};
     pub use crate::shared::{Borrowed, Shared};
+    pub use crate::slab::Slabs;
 }
 pub use cursor::TableCursor;
 pub use filter::key_hash;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use stratalog_base::codec::Malformed;
 use stratalog_base::fs::{File, read_exact_at};
@@ -18,6 +19,7 @@ use crate::index::Index;
 use crate::partition::Partition;
 use crate::properties::{COMPARATOR, Properties};
 use crate::ranges;
+use crate::slab::Slabs;
 use crate::summary::TableSummary;
 use crate::sweep::Sweep;
 use crate::top::Top;
@@ -151,16 +153,17 @@ impl Meta {
         Ok(Partition { index, filter })
     }
 
-    /// Takes the data block at `offset` out of its frame and apart.
+    /// Takes the data block at `offset` out of its frame and apart, into a cell of `slabs` if it is to be cached.
     pub(crate) fn decode(
         &self,
         file: &dyn File,
         offset: u64,
         stored: Cow<'_, [u8]>,
+        slabs: Option<&Arc<Slabs>>,
     ) -> Result<Block> {
         let place = Place { file: self.summary.id, kind: BlockKind::Data, offset };
         frame::open(stored, place, &self.unpacker)
-            .and_then(|contents| Block::decode(&contents))
+            .and_then(|contents| Block::decode_in(slabs, &contents))
             .map_err(|malformed| place.corrupt(file.path(), malformed))
     }
 
@@ -172,9 +175,10 @@ impl Meta {
         range: Range<u64>,
         bounds: Range<u64>,
         sweep: &mut Sweep,
+        slabs: Option<&Arc<Slabs>>,
     ) -> Result<(Block, Option<u32>)> {
         let stored = sweep.read(file, range.clone(), bounds)?;
         let checksum = frame::checksum(&stored);
-        Ok((self.decode(file, range.start, stored)?, checksum))
+        Ok((self.decode(file, range.start, stored, slabs)?, checksum))
     }
 }

@@ -13,12 +13,13 @@
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use stratalog_base::budget::Charge;
 use stratalog_base::slice::Owner;
 use stratalog_base::sync::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::slab::{self, Cell};
+use crate::slab::{self, Cell, Slabs};
 
 /// The start of an allocation, followed by `len` bytes and an `Option<Charge>`, which readers do not touch. It fills
 /// whole cache lines.
@@ -54,8 +55,21 @@ impl<H> Shared<H> {
         len: u32,
         fill: impl FnOnce(&mut H, &mut [u8]) -> Result<(), E>,
     ) -> Result<Shared<H>, E> {
+        Shared::build_in(None, header, len, fill)
+    }
+
+    /// The same in a cell of `slabs`, if that has one.
+    ///
+    /// # Errors
+    /// Of `fill`.
+    pub fn build_in<E>(
+        slabs: Option<&Arc<Slabs>>,
+        header: H,
+        len: u32,
+        fill: impl FnOnce(&mut H, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Shared<H>, E> {
         let bytes = size_of::<Start<H>>() + charge_offset(len) + size_of::<Option<Charge>>();
-        let Cell { start, bytes, is_slab } = slab::take(bytes);
+        let Cell { start, bytes, is_slab } = slab::take(slabs, bytes);
         let start = start.cast::<Start<H>>();
         let first = Start {
             count: AtomicUsize::new(1),
@@ -103,6 +117,11 @@ impl<H> Shared<H> {
     /// All bytes of the allocation, with what was added to round it up.
     pub fn allocated_bytes(&self) -> usize {
         self.first().allocated_bytes as usize
+    }
+
+    /// The slab that it lies in, if it does.
+    pub(crate) fn slab(&self) -> Option<usize> {
+        self.first().is_slab.then(|| slab::slab_of(self.start.cast()))
     }
 
     /// Has `charge` last until the allocation is freed.

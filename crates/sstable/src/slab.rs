@@ -3,24 +3,28 @@
 //! A look into a cache of hundreds of megabytes misses the processor's translation cache at each new page,
 //! and huge pages ([`stratalog_base::pages`]) spare that. They have to be asked for in pieces of 2 MiB,
 //! which are cut into cells here: a **slab** has cells of one size, a **class**, an eighth of a power of
-//! two apart. All of the process share the slabs, since a block outlives the cache that it was made for.
+//! two apart. Each cache has its own.
 //!
-//! Small caches stay with the allocator, as do blocks of unusual sizes: a slab takes its 2 MiB whole.
+//! A slab goes back when its last cell comes back. What a cache evicts lies anywhere, so [`Slabs::close`] names
+//! slabs with many free cells, and the cache moves their blocks elsewhere.
+//!
+//! Small caches stay with the allocator, as do blocks of unusual sizes, and those for which there is no cell while
+//! there are many free ones of other sizes.
 //!
 //! # Invariants
 //! - SLAB-1: a cell is handed out at most once until it comes back, and lies in its slab behind the header.
-//! - SLAB-2: headers are used under the lock of `SLABS` only.
-//! - SLAB-3: `open` of a class are its slabs with free cells, each once.
+//! - SLAB-2: headers are used under the lock of their `Slabs` only, but for the owner, which stays.
+//! - SLAB-3: `open` of a class are its slabs with free cells, each once, but for those in `closed`.
+//! - SLAB-4: a slab is charged whole for as long as it is mapped.
+//! - SLAB-5: a new slab is mapped only if free cells are then at most `most_free_bytes`.
 #![expect(unsafe_code, reason = "cuts mapped memory into cells")]
-#![cfg_attr(loom, expect(dead_code, reason = "loom knows no statics: it has the allocator only"))]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-#[cfg(not(loom))]
-use stratalog_base::pages::unmap_huge;
-use stratalog_base::pages::{HUGE_PAGE_BYTES, map_huge};
-#[cfg(not(loom))]
+use stratalog_base::budget::Account;
+use stratalog_base::pages::{HUGE_PAGE_BYTES, map_huge, unmap_huge};
 use stratalog_base::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Cells and headers fill whole cache lines.
@@ -30,62 +34,137 @@ const MIN_BYTES: usize = 1 << 10;
 const MAX_BYTES: usize = 64 << 10;
 /// Classes between two powers of two.
 const STEPS: usize = 8;
-/// While all blocks of the process have less, they come from the allocator.
+/// While all blocks of a cache have less, they come from the allocator.
 const SMALL_BYTES: usize = 32 << 20;
+/// The part of a cache's limit that may be free cells.
+const FREE_SHARE: usize = 32;
+/// The part of all slabs that are closed together: all places of the clock are looked at for it.
+const CLOSE_SHARE: usize = 128;
 
 const CLASSES: usize = (MAX_BYTES.ilog2() - MIN_BYTES.ilog2()) as usize * STEPS;
 
-/// Bytes of all blocks that live.
-#[cfg(not(loom))]
-static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
-#[cfg(not(loom))]
-static SLABS: Mutex<Slabs> = Mutex::new(Slabs { open: [const { Vec::new() }; CLASSES] });
+/// The slabs of a cache.
+#[derive(Debug)]
+pub struct Slabs {
+    /// SLAB-4
+    account: Arc<Account>,
+    most_free_bytes: usize,
+    cells: Mutex<Cells>,
+    // Changed under the lock.
+    mapped_bytes: AtomicUsize,
+    /// Of cells that are handed out.
+    live_bytes: AtomicUsize,
+    /// Of free cells in slabs that are not closed.
+    free_bytes: AtomicUsize,
+}
 
-struct Slabs {
+#[derive(Debug)]
+struct Cells {
     open: [Vec<NonNull<Header>>; CLASSES],
+    /// Slabs with free cells that are to be emptied.
+    closed: Vec<NonNull<Header>>,
+    /// Whether the blocks of those that were closed last are being moved.
+    is_closing: bool,
+    /// Whether there is no cache any more.
+    is_over: bool,
 }
 
 // SAFETY: SLAB-2: the headers belong to who holds the lock, whichever thread that is.
-unsafe impl Send for Slabs {}
+unsafe impl Send for Cells {}
 
 /// The start of a slab.
 #[repr(C, align(64))]
 struct Header {
+    owner: Arc<Slabs>,
+    usage: Usage,
+}
+
+/// What of a slab is in use.
+struct Usage {
     class: usize,
     /// Cells that were never handed out start here.
     next: usize,
     /// Cells that came back.
     free: Vec<NonNull<u8>>,
     live: usize,
+    is_closed: bool,
+}
+
+impl Usage {
+    fn has_free(&self, class: &Class) -> bool {
+        !self.free.is_empty() || self.next + class.cell_bytes <= HUGE_PAGE_BYTES
+    }
+
+    fn free_bytes(&self) -> usize {
+        let class = class_numbered(self.class);
+        (class.cells() - self.live) * class.share()
+    }
+}
+
+/// Slabs that are to be emptied.
+pub(crate) struct Closed {
+    /// Their addresses, ascending.
+    pub(crate) slabs: Vec<usize>,
+    /// Of the free cells in them.
+    pub(crate) free_bytes: usize,
 }
 
 /// Memory for a block.
 pub(crate) struct Cell {
     pub(crate) start: NonNull<u8>,
+    /// What it counts as: of a slab, its share in that.
     pub(crate) bytes: usize,
     pub(crate) is_slab: bool,
 }
 
-/// The class whose cells have at least `bytes`, and their size.
-fn class_of(bytes: usize) -> Option<(usize, usize)> {
+/// Cells of one size.
+#[derive(Clone, Copy)]
+struct Class {
+    number: usize,
+    cell_bytes: usize,
+}
+
+impl Class {
+    /// How many cells a slab has.
+    fn cells(self) -> usize {
+        (HUGE_PAGE_BYTES - size_of::<Header>()) / self.cell_bytes
+    }
+
+    /// What a cell counts as, so that all cells of a slab are the slab.
+    fn share(self) -> usize {
+        HUGE_PAGE_BYTES / self.cells()
+    }
+}
+
+/// The class whose cells have at least `bytes`.
+fn class_of(bytes: usize) -> Option<Class> {
     if !(MIN_BYTES..=MAX_BYTES - MAX_BYTES / STEPS).contains(&bytes) {
         return None;
     }
     let power = bytes.ilog2();
     let step = (1 << power) / STEPS;
     let steps = (bytes - (1 << power)).div_ceil(step);
-    let class = (power - MIN_BYTES.ilog2()) as usize * STEPS + steps;
-    Some((class, (1 << power) + steps * step))
+    Some(class_numbered((power - MIN_BYTES.ilog2()) as usize * STEPS + steps))
+}
+
+fn class_numbered(number: usize) -> Class {
+    let power = MIN_BYTES << (number / STEPS);
+    Class { number, cell_bytes: power + number % STEPS * (power / STEPS) }
 }
 
 fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, ALIGN).expect("4 GiB fit in the address space")
 }
 
-/// At least `bytes` of memory, aligned to a cache line, contents unknown.
-pub(crate) fn take(bytes: usize) -> Cell {
+/// The address of the slab in which `cell` lies.
+pub(crate) fn slab_of(cell: NonNull<u8>) -> usize {
+    cell.addr().get() - cell.addr().get() % HUGE_PAGE_BYTES
+}
+
+/// At least `bytes` of memory, aligned to a cache line, contents unknown: of `slabs`, if that has a cell.
+pub(crate) fn take(slabs: Option<&Arc<Slabs>>, bytes: usize) -> Cell {
     let bytes = bytes.next_multiple_of(ALIGN);
-    if let Some(cell) = take_from_slab(bytes) {
+    if let Some(cell) = slabs.and_then(|slabs| slabs.take(bytes)) {
         return cell;
     }
     // SAFETY: a block has a header, so the size is not zero.
@@ -94,153 +173,366 @@ pub(crate) fn take(bytes: usize) -> Cell {
     Cell { start, bytes, is_slab: false }
 }
 
-/// The same from a slab, if all blocks together are large enough for that.
-#[cfg(not(loom))]
-fn take_from_slab(bytes: usize) -> Option<Cell> {
-    let live = LIVE_BYTES.fetch_add(bytes, Ordering::Relaxed);
-    let (class, cell_bytes) = class_of(bytes).filter(|_| live >= SMALL_BYTES)?;
-    LIVE_BYTES.fetch_add(cell_bytes - bytes, Ordering::Relaxed);
-    let start = SLABS.lock().take(class, cell_bytes);
-    Some(Cell { start, bytes: cell_bytes, is_slab: true })
-}
-
-#[cfg(loom)]
-fn take_from_slab(_bytes: usize) -> Option<Cell> {
-    None
-}
-
 /// Gives back what [`take`] handed out.
 ///
 /// # Safety
 /// `cell` came from [`take`], once, and nobody uses its memory any more.
 pub(crate) unsafe fn give_back(cell: Cell) {
-    #[cfg(not(loom))]
-    LIVE_BYTES.fetch_sub(cell.bytes, Ordering::Relaxed);
     if !cell.is_slab {
         // SAFETY: it was allocated with this layout; the rest is the caller's.
         return unsafe { dealloc(cell.start.as_ptr(), layout(cell.bytes)) };
     }
-    #[cfg(not(loom))]
-    if let Some(slab) = SLABS.lock().give_back(cell.start) {
-        // SAFETY: no cell of it is handed out, and it is not open any more. Its list of cells goes first.
+    let offset = cell.start.addr().get() % HUGE_PAGE_BYTES;
+    // SAFETY: SLAB-1: the cell lies in a slab, which starts where its huge page does.
+    let slab = unsafe { cell.start.sub(offset) }.cast::<Header>();
+    // SAFETY: SLAB-2: the slab stays mapped while a cell of it is out. The owner may go with the slab, so it is held.
+    let owner = unsafe { (*slab.as_ptr()).owner.clone() };
+    owner.give_back(slab, cell.start);
+}
+
+impl Slabs {
+    /// None yet, for a cache of up to `limit_bytes`. They are charged to `account`, which has its other blocks, too.
+    pub(crate) fn new(account: Arc<Account>, limit_bytes: usize) -> Arc<Slabs> {
+        let cells = Cells {
+            open: [const { Vec::new() }; CLASSES],
+            closed: Vec::new(),
+            is_closing: false,
+            is_over: false,
+        };
+        Arc::new(Slabs {
+            account,
+            most_free_bytes: limit_bytes / FREE_SHARE,
+            cells: Mutex::new(cells),
+            mapped_bytes: AtomicUsize::new(0),
+            live_bytes: AtomicUsize::new(0),
+            free_bytes: AtomicUsize::new(0),
+        })
+    }
+
+    /// Of all slabs, what is not in cells that are handed out.
+    pub(crate) fn unused_bytes(&self) -> usize {
+        load(&self.mapped_bytes).saturating_sub(load(&self.live_bytes))
+    }
+
+    /// Bytes of cells that may be taken.
+    pub(crate) fn free_bytes(&self) -> usize {
+        load(&self.free_bytes)
+    }
+
+    /// What a cache leaves to free cells.
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        self.most_free_bytes.min(load(&self.mapped_bytes))
+    }
+
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Cell> {
+        if cfg!(loom) {
+            return None;
+        }
+        let class = class_of(bytes)?;
+        let mut cells = self.cells.lock();
+        if cells.open[class.number].is_empty() && !cells.reopen(self, class) {
+            let free = self.free_bytes() + HUGE_PAGE_BYTES; // SLAB-5
+            if free > self.most_free_bytes || self.account.bytes() < SMALL_BYTES {
+                return None;
+            }
+            self.map(&mut cells, class);
+        }
+        let open = &mut cells.open[class.number];
+        let slab = open[open.len() - 1];
+        // SAFETY: SLAB-2.
+        let usage = unsafe { &mut (*slab.as_ptr()).usage };
+        usage.live += 1;
+        let start = usage.free.pop().unwrap_or_else(|| {
+            let at = usage.next;
+            usage.next += class.cell_bytes;
+            // SAFETY: SLAB-3: a cell was free, and none had come back, so the next one lies in the slab.
+            unsafe { slab.cast::<u8>().add(at) }
+        });
+        if !usage.has_free(&class) {
+            open.pop(); // SLAB-3
+        }
+        self.live_bytes.fetch_add(class.share(), Ordering::Relaxed);
+        self.free_bytes.fetch_sub(class.share(), Ordering::Relaxed);
+        Some(Cell { start, bytes: class.share(), is_slab: true })
+    }
+
+    /// Opens a new slab.
+    fn map(self: &Arc<Self>, cells: &mut Cells, class: Class) {
+        let slab = map_huge().cast::<Header>();
+        let next = size_of::<Header>();
+        let usage =
+            Usage { class: class.number, next, free: Vec::new(), live: 0, is_closed: false };
+        // SAFETY: the memory is new, large enough and aligned.
+        unsafe { slab.write(Header { owner: self.clone(), usage }) };
+        cells.open[class.number].push(slab);
+        self.account.charge(HUGE_PAGE_BYTES); // SLAB-4
+        self.mapped_bytes.fetch_add(HUGE_PAGE_BYTES, Ordering::Relaxed);
+        self.free_bytes.fetch_add(class.cells() * class.share(), Ordering::Relaxed);
+    }
+
+    fn give_back(&self, slab: NonNull<Header>, cell: NonNull<u8>) {
+        let mut cells = self.cells.lock();
+        // SAFETY: SLAB-2.
+        let usage = unsafe { &mut (*slab.as_ptr()).usage };
+        let class = class_numbered(usage.class);
+        let was_full = !usage.has_free(&class);
+        usage.live -= 1;
+        usage.free.push(cell);
+        self.live_bytes.fetch_sub(class.share(), Ordering::Relaxed);
+        if cells.is_over {
+            usage.is_closed = true;
+        } else if !usage.is_closed {
+            self.free_bytes.fetch_add(class.share(), Ordering::Relaxed);
+            if was_full {
+                cells.open[class.number].push(slab); // SLAB-3
+            }
+        }
+        // One slab is kept, so that a cache that is full does not map and unmap at each eviction.
+        if usage.live > 0 || !usage.is_closed && cells.open[class.number].len() == 1 {
+            return;
+        }
+        if usage.is_closed {
+            cells.closed.retain(|other| *other != slab);
+        } else {
+            cells.open[class.number].retain(|other| *other != slab);
+            self.free_bytes.fetch_sub(usage.free_bytes(), Ordering::Relaxed);
+        }
+        drop(cells);
+        self.unmap(slab);
+    }
+
+    /// Gives back a slab that has no cells out and is in no list.
+    fn unmap(&self, slab: NonNull<Header>) {
+        self.mapped_bytes.fetch_sub(HUGE_PAGE_BYTES, Ordering::Relaxed);
+        self.account.release(HUGE_PAGE_BYTES); // SLAB-4
+        // SAFETY: nobody can come upon it any more.
         unsafe {
             slab.drop_in_place();
             unmap_huge(slab.cast());
         }
     }
-}
 
-impl Slabs {
-    fn take(&mut self, class: usize, cell_bytes: usize) -> NonNull<u8> {
-        let open = &mut self.open[class];
-        if open.is_empty() {
-            let slab = map_huge().cast::<Header>();
-            let first = Header { class, next: size_of::<Header>(), free: Vec::new(), live: 0 };
-            // SAFETY: the memory is new, large enough and aligned.
-            unsafe { slab.write(first) };
-            open.push(slab);
-        }
-        let mut slab = open[open.len() - 1];
-        // SAFETY: SLAB-2.
-        let header = unsafe { slab.as_mut() };
-        header.live += 1;
-        let cell = header.free.pop().unwrap_or_else(|| {
-            let at = header.next;
-            header.next += cell_bytes;
-            // SAFETY: SLAB-3: a cell was free, and none had come back, so the next one lies in the slab.
-            unsafe { slab.cast::<u8>().add(at) }
-        });
-        if header.free.is_empty() && header.next + cell_bytes > HUGE_PAGE_BYTES {
-            open.pop(); // SLAB-3
-        }
-        cell
+    /// Bytes of free cells beyond those that there may be.
+    pub(crate) fn excess_bytes(&self) -> usize {
+        self.free_bytes().saturating_sub(self.most_free_bytes)
     }
 
-    /// Returns the slab if nobody needs it any more.
-    fn give_back(&mut self, cell: NonNull<u8>) -> Option<NonNull<Header>> {
-        let offset = cell.addr().get() % HUGE_PAGE_BYTES;
-        // SAFETY: SLAB-1: the cell lies in a slab, which starts where its huge page does.
-        let mut slab = unsafe { cell.sub(offset) }.cast::<Header>();
+    /// Has no more cells taken from the emptiest slabs, until free cells in others are as few as they may be, and some
+    /// fewer. Those that are empty are given back; the others, once their blocks are gone. Ends with [`Slabs::closed`].
+    pub(crate) fn close(&self) -> Closed {
+        let mut cells = self.cells.lock();
+        cells.is_closing = true;
         // SAFETY: SLAB-2.
-        let header = unsafe { slab.as_mut() };
-        let open = &mut self.open[header.class];
-        let (_, cell_bytes) = class_of(size_of_class(header.class)).expect("a class has cells");
-        let was_full = header.free.is_empty() && header.next + cell_bytes > HUGE_PAGE_BYTES;
-        header.live -= 1;
-        header.free.push(cell);
-        if was_full {
-            open.push(slab); // SLAB-3
+        let free_of = |slab: &NonNull<Header>| unsafe { (*slab.as_ptr()).usage.free_bytes() };
+        let mut all: Vec<_> =
+            cells.open.iter().flatten().map(|slab| (free_of(slab), *slab)).collect();
+        all.sort_unstable_by_key(|(free, _)| std::cmp::Reverse(*free));
+        // What is moved fills other cells: with each slab, as much as that is free no more.
+        let wanted = (self.excess_bytes() + load(&self.mapped_bytes) / CLOSE_SHARE)
+            .div_ceil(HUGE_PAGE_BYTES);
+        all.truncate(wanted);
+        let free_bytes = all.iter().map(|(free, _)| *free).sum();
+        self.free_bytes.fetch_sub(free_bytes, Ordering::Relaxed);
+        let mut closed = Closed { slabs: Vec::new(), free_bytes: 0 };
+        let mut empty = Vec::new();
+        for (free, slab) in all {
+            // SAFETY: SLAB-2.
+            let usage = unsafe { &mut (*slab.as_ptr()).usage };
+            cells.open[usage.class].retain(|other| *other != slab);
+            if usage.live == 0 {
+                empty.push(slab);
+            } else {
+                usage.is_closed = true;
+                cells.closed.push(slab);
+                closed.slabs.push(slab.addr().get());
+                closed.free_bytes += free;
+            }
         }
-        // One slab is kept, so that a cache that is full does not map and unmap at each eviction.
-        if header.live > 0 || open.len() == 1 {
-            return None;
+        drop(cells);
+        empty.into_iter().for_each(|slab| self.unmap(slab));
+        closed.slabs.sort_unstable();
+        closed
+    }
+
+    /// The blocks of the slabs that were closed have been moved. What is left in them is held from outside.
+    pub(crate) fn closed(&self) {
+        self.cells.lock().is_closing = false;
+    }
+
+    /// There is no cache any more: slabs are given back as soon as they are empty.
+    pub(crate) fn retire(&self) {
+        let mut cells = self.cells.lock();
+        cells.is_over = true;
+        let all: Vec<_> = cells.open.iter_mut().flat_map(|open| open.drain(..)).collect();
+        let mut empty = Vec::new();
+        for slab in all {
+            // SAFETY: SLAB-2.
+            let usage = unsafe { &mut (*slab.as_ptr()).usage };
+            if usage.live == 0 {
+                empty.push(slab);
+            } else {
+                usage.is_closed = true;
+            }
         }
-        open.retain(|other| *other != slab);
-        Some(slab)
+        self.free_bytes.store(0, Ordering::Relaxed);
+        drop(cells);
+        empty.into_iter().for_each(|slab| self.unmap(slab));
     }
 }
 
-/// The cells of class `class`, in bytes.
-fn size_of_class(class: usize) -> usize {
-    let power = MIN_BYTES << (class / STEPS);
-    power + class % STEPS * (power / STEPS)
+impl Cells {
+    /// Opens a slab of `class` again that was closed and could not be emptied.
+    fn reopen(&mut self, slabs: &Slabs, class: Class) -> bool {
+        if self.is_closing {
+            return false;
+        }
+        // SAFETY: SLAB-2.
+        let usage = |slab: &NonNull<Header>| unsafe { &mut (*slab.as_ptr()).usage };
+        let found = self.closed.iter().position(|slab| usage(slab).class == class.number);
+        let Some(found) = found else { return false };
+        let slab = self.closed.swap_remove(found);
+        usage(&slab).is_closed = false;
+        slabs.free_bytes.fetch_add(usage(&slab).free_bytes(), Ordering::Relaxed);
+        self.open[class.number].push(slab);
+        true
+    }
+}
+
+/// loom's models have no slabs, so they need not look.
+fn load(bytes: &AtomicUsize) -> usize {
+    if cfg!(loom) { 0 } else { bytes.load(Ordering::Relaxed) }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use stratalog_base::fs::SimRng;
+
     use super::*;
+
+    /// Slabs of which `most_free` may be free, whatever little there is besides.
+    fn slabs(most_free: usize) -> Arc<Slabs> {
+        let account = Arc::new(Account::default());
+        account.charge(SMALL_BYTES);
+        Slabs::new(account, most_free * HUGE_PAGE_BYTES * FREE_SHARE)
+    }
+
+    fn mapped(slabs: &Slabs) -> usize {
+        let mapped = load(&slabs.mapped_bytes);
+        assert_eq!(slabs.account.bytes(), SMALL_BYTES + mapped, "SLAB-4");
+        mapped / HUGE_PAGE_BYTES
+    }
 
     #[test]
     fn classes_hold_what_they_are_for_and_waste_an_eighth_at_most() {
         for bytes in (MIN_BYTES..=MAX_BYTES - MAX_BYTES / STEPS).step_by(ALIGN) {
-            let (class, cell) = class_of(bytes).unwrap();
-            assert!(class < CLASSES && (bytes..=bytes + bytes / STEPS).contains(&cell), "{bytes}");
-            assert_eq!((size_of_class(class), cell % ALIGN), (cell, 0));
+            let class = class_of(bytes).unwrap();
+            let cell = class.cell_bytes;
+            assert!(class.number < CLASSES && (bytes..=bytes + bytes / STEPS).contains(&cell));
+            assert_eq!((class_numbered(class.number).cell_bytes, cell % ALIGN), (cell, 0));
+            assert!(class.share() >= cell && class.share() * class.cells() <= HUGE_PAGE_BYTES);
         }
         assert!(class_of(MIN_BYTES - 1).is_none() && class_of(MAX_BYTES).is_none());
     }
 
-    #[test]
-    fn cells_are_apart_and_come_back() {
-        // SLAB-1: each cell is filled with its own number, which stays.
-        let mut slabs = Slabs { open: [const { Vec::new() }; CLASSES] };
-        let mut taken: Vec<(NonNull<u8>, usize, u8)> = Vec::new();
-        let mut unmapped = 0;
-        for round in 0..6_000_usize {
-            let (class, bytes) = class_of(4096 + round % 3 * 512).unwrap();
-            let cell = slabs.take(class, bytes);
-            // SAFETY: the cell is ours, `bytes` long.
-            unsafe { cell.write_bytes(round as u8, bytes) };
-            taken.push((cell, bytes, round as u8));
-            if round >= 3_000 || round % 5 == 0 {
-                for _ in 0..2 {
-                    let (cell, bytes, filled) = taken.swap_remove(round * 7919 % taken.len());
-                    // SAFETY: as above.
-                    let content = unsafe { std::slice::from_raw_parts(cell.as_ptr(), bytes) };
-                    assert!(content.iter().all(|byte| *byte == filled));
-                    unmapped += usize::from(drop_unused(slabs.give_back(cell)));
-                    if taken.is_empty() {
-                        break;
-                    }
-                }
-            }
-        }
-        for (cell, ..) in taken.drain(..) {
-            unmapped += usize::from(drop_unused(slabs.give_back(cell)));
-        }
-        let open: usize = slabs.open.iter().map(Vec::len).sum();
-        assert!(unmapped > 0 && open <= 3, "{unmapped} unmapped, {open} left");
-        slabs.open.iter_mut().flat_map(|open| open.drain(..)).for_each(|slab| {
-            drop_unused(Some(slab));
-        });
+    /// A cell that is filled with a number.
+    struct Filled {
+        cell: Cell,
+        bytes: usize,
+        number: u8,
     }
 
-    fn drop_unused(slab: Option<NonNull<Header>>) -> bool {
-        // SAFETY: nobody uses the slab, which the test's `Slabs` have let go of.
-        slab.is_some_and(|slab| unsafe {
-            slab.drop_in_place();
-            unmap_huge(slab.cast());
-            true
-        })
+    impl Filled {
+        fn take(slabs: &Arc<Slabs>, bytes: usize, number: u8) -> Filled {
+            let cell = take(Some(slabs), bytes);
+            // SAFETY: the cell is ours, `bytes` long.
+            unsafe { cell.start.write_bytes(number, bytes) };
+            Filled { cell, bytes, number }
+        }
+
+        fn give_back(self) {
+            // SAFETY: as above; it is given back once.
+            unsafe {
+                let content = std::slice::from_raw_parts(self.cell.start.as_ptr(), self.bytes);
+                assert!(content.iter().all(|byte| *byte == self.number), "SLAB-1");
+                give_back(self.cell);
+            }
+        }
+    }
+
+    #[test]
+    fn cells_are_apart_and_come_back_whatever_is_closed_meanwhile() {
+        // SLAB-1 to SLAB-5
+        for seed in 0..20 {
+            let (mut rng, slabs) = (SimRng::new(seed), slabs(4));
+            let mut taken: Vec<Filled> = Vec::new();
+            let mut most = 0;
+            for round in 0..20_000_u64 {
+                let grows = round / 4_000 % 2 == 0;
+                if rng.chance(if grows { 3 } else { 1 }, 4) {
+                    let bytes = 4000 + rng.below(3) as usize * 600;
+                    taken.push(Filled::take(&slabs, bytes, round as u8));
+                } else if !taken.is_empty() {
+                    let at = rng.below(taken.len() as u64) as usize;
+                    taken.swap_remove(at).give_back();
+                }
+                if rng.chance(1, 500) {
+                    slabs.close();
+                    slabs.closed();
+                }
+                most = most.max(mapped(&slabs));
+                let live: usize =
+                    taken.iter().filter(|f| f.cell.is_slab).map(|f| f.cell.bytes).sum();
+                assert_eq!(live, load(&slabs.live_bytes));
+                assert!(slabs.free_bytes() <= slabs.unused_bytes());
+            }
+            assert!(most > 5, "{most}");
+            if seed % 2 == 0 {
+                slabs.retire();
+                taken.drain(..).for_each(Filled::give_back);
+                assert_eq!((mapped(&slabs), slabs.unused_bytes()), (0, 0));
+            } else {
+                taken.drain(..).for_each(Filled::give_back);
+                assert!(mapped(&slabs) <= 3 && slabs.free_bytes() <= slabs.unused_bytes());
+                slabs.retire();
+                assert_eq!(mapped(&slabs), 0);
+            }
+            assert_eq!(Arc::strong_count(&slabs), 1);
+        }
+    }
+
+    #[test]
+    fn closing_frees_as_many_slabs_as_there_are_free_cells_if_their_blocks_move() {
+        let slabs = slabs(2);
+        let mut taken: Vec<Filled> = Vec::new();
+        while mapped(&slabs) < 20 {
+            taken.push(Filled::take(&slabs, 4000, 1));
+        }
+        // Half of each slab comes back.
+        for at in (0..taken.len() / 2).rev() {
+            taken.swap_remove(2 * at).give_back();
+        }
+        assert_eq!(mapped(&slabs), 20);
+        let closed = slabs.close();
+        let (stay, moved) = taken.into_iter().partition::<Vec<_>, _>(|filled| {
+            closed.slabs.binary_search(&slab_of(filled.cell.start)).is_err()
+        });
+        taken = stay;
+        taken.extend(moved.iter().map(|filled| Filled::take(&slabs, 4000, filled.number)));
+        slabs.closed();
+        moved.into_iter().for_each(Filled::give_back);
+        assert!((10..=12).contains(&mapped(&slabs)), "{}", mapped(&slabs));
+        assert!(taken.iter().all(|filled| filled.cell.is_slab));
+
+        // What is held goes on in its slab, which is used again before a new one is mapped.
+        let held = taken.split_off(taken.len() / 2);
+        taken.into_iter().for_each(Filled::give_back);
+        slabs.close();
+        slabs.closed();
+        let before = mapped(&slabs);
+        let again: Vec<_> = (0..500).map(|_| Filled::take(&slabs, 4000, 2)).collect();
+        assert!(mapped(&slabs) <= before && again.iter().all(|filled| filled.cell.is_slab));
+        slabs.retire();
+        again.into_iter().chain(held).for_each(Filled::give_back);
+        assert_eq!((mapped(&slabs), Arc::strong_count(&slabs)), (0, 1));
     }
 }

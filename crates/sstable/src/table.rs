@@ -18,6 +18,7 @@ use crate::partition::Partition;
 use crate::pin;
 use crate::reads::Reads;
 use crate::shared::Shared;
+use crate::slab::Slabs;
 use crate::summary::TableSummary;
 
 /// An open table. Immutable, shared by any number of readers.
@@ -298,6 +299,11 @@ impl Table {
         self.blocks.cache().insert(&self.blocks, number, block, wanted)
     }
 
+    /// Where blocks are decoded that are to be cached.
+    pub(crate) fn slabs(&self) -> &Arc<Slabs> {
+        self.blocks.cache().slabs()
+    }
+
     /// Asks for the first lines of the block with this number, if there is one and it is cached.
     #[inline]
     pub(crate) fn prefetch(&self, number: usize) {
@@ -326,7 +332,8 @@ impl Table {
         // Decoding checked that the range lies in the file, so its length is not made up.
         let mut stored = vec![0; (range.end - range.start) as usize];
         read_exact_at(&*self.file, &mut stored, range.start)?;
-        let block = self.meta.decode(&*self.file, range.start, Cow::Owned(stored))?;
+        let block =
+            self.meta.decode(&*self.file, range.start, Cow::Owned(stored), Some(self.slabs()))?;
         Ok(self.keep(partition.index.first_block() + index, block, wanted))
     }
 }

@@ -42,7 +42,8 @@ impl Table {
             for index in 0..partition.index.len() {
                 let range = partition.index.range(index);
                 let offset = range.start;
-                let (block, checksum) = meta.sweep(file, range, parts.data.clone(), &mut sweep)?;
+                let (block, checksum) =
+                    meta.sweep(file, range, parts.data.clone(), &mut sweep, None)?;
                 sum = checksum.into_iter().fold(sum, digest);
                 let wrong = |what| Error::corrupt(file.path(), offset, what);
                 checked.block(&block, &partition, (number, index), &mut seen, wrong)?;

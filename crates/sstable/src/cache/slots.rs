@@ -13,6 +13,7 @@ use stratalog_base::sync::{AtomicPtr, Ordering};
 use super::BlockCache;
 use crate::grace::Reader;
 use crate::shared::{Borrowed, Shared, prefetch};
+use crate::slab::Slabs;
 
 /// What slots can hold, as the header of a [`Shared`].
 pub trait Cached: Debug + Send + Sync + Sized + 'static {
@@ -21,6 +22,11 @@ pub trait Cached: Debug + Send + Sync + Sized + 'static {
 
     /// Heap and own bytes.
     fn memory_bytes(shared: &Shared<Self>) -> usize;
+
+    /// A copy elsewhere, in a cell of `slabs` if that has one. `None` for what never lies in a slab.
+    fn moved(_shared: &Shared<Self>, _slabs: &Arc<Slabs>) -> Option<Shared<Self>> {
+        None
+    }
 }
 
 /// Slots as the clock sees them, whatever they hold.
@@ -28,6 +34,18 @@ pub(super) trait Clocked: Debug + Send + Sync {
     /// Empties the filled slot `index` and returns what it held; `None` if that was referenced and
     /// `may_spare`: then it counts as referenced no longer.
     fn empty(&self, index: usize, may_spare: bool) -> Option<Kept>;
+
+    /// Puts a copy in the place of what the filled slot `index` holds.
+    fn relocate(&self, index: usize) -> Option<Moved>;
+}
+
+/// A block that lies elsewhere now.
+pub(super) struct Moved {
+    /// What the slot held.
+    pub(super) old: Kept,
+    /// Of what it holds now.
+    pub(super) bytes: usize,
+    pub(super) slab: Option<usize>,
 }
 
 /// A table's slots, one for each data block, or for each partition.
@@ -112,6 +130,22 @@ impl<T: Cached> Clocked for Slots<T> {
         }
         Some(Kept::new(self.take(index).expect("CACHE-3")))
     }
+
+    fn relocate(&self, index: usize) -> Option<Moved> {
+        let block = self.held(index).expect("CACHE-3");
+        let moved = T::moved(&block, &self.cache.slabs)?;
+        let bytes = T::memory_bytes(&moved);
+        let moved = self.cache.charge_block(moved, bytes);
+        if block.take_reference() {
+            moved.reference();
+        }
+        let slab = moved.slab();
+        let old = self.slots[index].swap(moved.into_raw().as_ptr(), Ordering::SeqCst);
+        let old = NonNull::new(old).expect("CACHE-4");
+        // SAFETY: the slot's own handle, which it no longer holds.
+        let old = Kept::new(unsafe { Shared::<T>::from_raw(old) });
+        Some(Moved { old, bytes, slab })
+    }
 }
 
 impl<T: Cached> Drop for Slots<T> {
@@ -125,6 +159,6 @@ impl<T: Cached> Drop for Slots<T> {
             }
         }
         self.cache.dead_places.fetch_add(places, Ordering::Relaxed);
-        self.cache.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.cache.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

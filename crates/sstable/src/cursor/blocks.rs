@@ -55,7 +55,8 @@ impl TableCursor {
         let (partition, _) = self.partition.as_ref().expect("entered");
         let range = partition.index.range(number - partition.index.first_block());
         let (file, meta) = (self.table.file(), self.table.meta());
-        let (block, _) = meta.sweep(file, range, bounds, &mut self.sweep)?;
+        let slabs = is_lookup.then(|| self.table.slabs());
+        let (block, _) = meta.sweep(file, range, bounds, &mut self.sweep, slabs)?;
         Ok(if is_lookup { self.table.keep(number, block, Wanted::Scan) } else { block })
     }
 

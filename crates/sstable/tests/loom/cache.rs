@@ -7,7 +7,7 @@ use loom::cell::UnsafeCell;
 use loom::thread::spawn;
 use stratalog_base::budget::Budget;
 use stratalog_sstable::BlockCache;
-use stratalog_sstable::protocol::{Cached, Shared, Slots, Wanted};
+use stratalog_sstable::protocol::{Cached, Shared, Slabs, Slots, Wanted};
 
 /// Bytes that a block counts as.
 const BYTES: usize = 10;
@@ -55,6 +55,10 @@ impl Cached for Block {
     fn memory_bytes(_: &Shared<Block>) -> usize {
         BYTES
     }
+
+    fn moved(block: &Shared<Block>, _: &Arc<Slabs>) -> Option<Shared<Block>> {
+        Some(Block::shared(block.number()))
+    }
 }
 
 fn slots(blocks_that_fit: usize, count: usize) -> Arc<Slots<Block>> {
@@ -97,6 +101,40 @@ fn a_reader_that_is_inside_keeps_what_is_evicted() {
         assert!(look(&slots, 0).is_none_or(|number| number == 0));
         writer.join().unwrap();
         assert_eq!((look(&slots, 0), slots.cache().used_bytes()), (None, BYTES));
+    });
+}
+
+#[test]
+fn a_reader_that_is_inside_keeps_what_is_moved() {
+    // GRACE-1, CACHE-1, CACHE-5
+    loom::model(|| {
+        let slots = slots(1, 1);
+        insert(&slots, 0);
+        let mover = {
+            let slots = slots.clone();
+            spawn(move || {
+                slots.cache().relocate_all();
+                slots.cache().relocate_all();
+            })
+        };
+        assert_eq!(look(&slots, 0), Some(0));
+        mover.join().unwrap();
+        assert_eq!((look(&slots, 0), slots.cache().used_bytes()), (Some(0), BYTES));
+    });
+}
+
+#[test]
+fn a_table_that_is_dropped_while_its_blocks_are_moved_leaves_no_bytes() {
+    // CACHE-1
+    loom::model(|| {
+        let cache = BlockCache::new(2 * BYTES);
+        let slots = Slots::new(2, cache.clone());
+        insert(&slots, 0);
+        insert(&slots, 1);
+        let other = spawn(move || drop(slots));
+        cache.relocate_all();
+        other.join().unwrap();
+        assert_eq!(cache.used_bytes(), 0);
     });
 }
 
