@@ -1,6 +1,6 @@
 //! `fuzz`: runs the fuzz targets, each for a while, from what is in `fuzz/corpus` and `fuzz/seeds`. What is
 //! new goes to the former, which is this machine's alone; the latter is kept: the least inputs that reach all
-//! that was reached (`cargo fuzz cmin`).
+//! that was reached (`cargo fuzz cmin`), or valid ones to begin with.
 
 use std::fs;
 use std::process::Command;

@@ -245,7 +245,7 @@ impl Options {
 
     /// Table and value files that are open at a time; others are closed and opened again when they are read.
     /// Default: `None`, half of the files that the process may have open when the store is opened; at
-    /// least 1.
+    /// least 1. Each store counts its own: a process with several gives each its part.
     #[must_use]
     pub fn max_open_tables(mut self, count: impl Into<Option<usize>>) -> Self {
         self.max_open_tables = count.into();

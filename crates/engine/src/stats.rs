@@ -40,7 +40,8 @@ pub struct Stats {
     pub memtable_entries: u64,
     /// Sealed memtables that wait for their flush.
     pub sealed_memtables: usize,
-    /// Bytes of table blocks, of index and filter partitions and of separated values in the cache.
+    /// Bytes of table blocks, of index and filter partitions and of separated values in the cache, and of free room
+    /// between them.
     pub cache_bytes: usize,
     /// Bytes of the same beside the cache: slices or iterators hold them, or they were evicted while somebody read.
     pub pinned_bytes: usize,

@@ -45,7 +45,8 @@ pub struct Handles {
 }
 
 impl Handles {
-    /// At most `limit` files open at a time, at least 1. Default: half of what the process may have open.
+    /// At most `limit` files open at a time, at least 1. Default: half of what the process may have open. Each
+    /// `Handles` counts its own: two of them with the default may take all.
     pub fn new(fs: Arc<dyn Fs>, limit: Option<usize>, read_by: ReadBy) -> Arc<Handles> {
         let half = || fs.max_open_files().unwrap_or(DEFAULT_MAX_OPEN) / 2;
         let limit = limit.unwrap_or_else(half).max(1);

@@ -1,12 +1,14 @@
 //! What the cache says that it holds is what the process holds. Alone in its process, whose memory it looks at.
 #![cfg(all(target_os = "linux", not(loom)))]
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stratalog_base::budget::{Account, Budget};
 use stratalog_base::fs::{Fs, OsFs, SimRng};
 use stratalog_base::key::MAX_SEQ_NO;
-use stratalog_base::{KeyRef, Kind};
+use stratalog_base::{KeyRef, Kind, Slice};
 use stratalog_sstable::{BlockCache, Compression, Table, TableOptions, TableWriter, key_hash};
 
 const BUDGET: usize = 192 << 20;
@@ -40,10 +42,40 @@ fn table(cache: &Arc<BlockCache>) -> (tempfile::TempDir, Arc<Table>) {
 fn gets(table: &Arc<Table>, rng: &mut SimRng, count: u64) {
     for _ in 0..count {
         let key = rng.below(KEYS);
-        let user = key.to_be_bytes();
-        let (_, found) = table.get(&user, key_hash(&user), MAX_SEQ_NO).unwrap().unwrap();
-        assert_eq!(found, value(key));
+        assert_eq!(get(table, key), value(key));
     }
+}
+
+fn get(table: &Arc<Table>, key: u64) -> Slice {
+    let user = key.to_be_bytes();
+    table.get(&user, key_hash(&user), MAX_SEQ_NO).unwrap().unwrap().1
+}
+
+/// The same by half as much, while two threads read and keep some of what they read.
+fn shrinks_beside_readers(cache: &BlockCache, table: &Arc<Table>, other: &Account) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 2..4 {
+            let stop = &stop;
+            scope.spawn(move || {
+                let (mut rng, mut kept) = (SimRng::new(seed), VecDeque::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let key = rng.below(KEYS);
+                    kept.push_back((key, get(table, key)));
+                    if kept.len() > 50 {
+                        let (key, found) = kept.pop_front().unwrap();
+                        assert_eq!(found, value(key));
+                    }
+                }
+            });
+        }
+        for _ in 0..1024 {
+            cache.make_room(64 << 10);
+            other.charge(64 << 10);
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
@@ -71,6 +103,10 @@ fn a_cache_that_shrinks_gives_its_memory_back() {
     is_told(other.bytes());
 
     other.release(128 << 20);
+    shrinks_beside_readers(&cache, &table, &other);
+    assert!(budget.used_bytes() <= BUDGET + BUDGET / 64, "{}", budget.used_bytes());
+    is_told(other.bytes());
+    other.release(64 << 20);
     gets(&table, &mut rng, 400_000);
     assert!(cache.used_bytes() > BUDGET - BUDGET / 12, "{}", cache.used_bytes());
     is_told(0);

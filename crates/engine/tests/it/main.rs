@@ -13,3 +13,5 @@ mod model;
 mod open_tables;
 mod regressions;
 mod values;
+#[cfg(feature = "zstd")]
+mod zstd;

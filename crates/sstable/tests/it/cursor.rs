@@ -10,7 +10,9 @@ use stratalog_sstable::{
     BlockCache, Bounds, ReadUse, Reads, Table, TableCursor, TableOptions, key_hash,
 };
 
-use crate::support::{Entries, ID, PATH, open, options, random_entries, write};
+use crate::support::{
+    Entries, ID, PATH, enough_keys, every_options, open, options, random_entries, write,
+};
 
 /// Notes what is read of a file.
 #[derive(Debug)]
@@ -269,15 +271,11 @@ fn assert_at(cursor: &TableCursor, entries: &Entries, at: usize) {
 #[test]
 fn a_bounded_cursor_is_that_of_a_table_with_fewer_entries() {
     // CURSOR-1
-    for seed in 0..120 {
-        println!("seed {seed}");
-        let mut rng = SimRng::new(seed);
-        let all = random_entries(seed, 30 + rng.below(300), 1 + rng.below(20));
-        let options = TableOptions {
-            block_bytes: [64, 300, 2000][rng.below(3) as usize],
-            partition_bytes: [32, 200, 64 << 10][rng.below(3) as usize],
-            ..options(64, 1 + rng.below(20) as usize)
-        };
+    for (seed, options) in every_options().into_iter().enumerate() {
+        println!("seed {seed}, {options:?}");
+        let mut rng = SimRng::new(seed as u64);
+        let keys = enough_keys(&options, 30 + rng.below(300));
+        let all = random_entries(seed as u64, keys, 1 + rng.below(20));
         let (fs, _) = write(&all, &options);
         let table =
             open(&fs, &BlockCache::new([0, 2_000, 1 << 20][rng.below(3) as usize])).unwrap();

@@ -8,7 +8,8 @@ use stratalog_sstable::{
 };
 
 use crate::support::{
-    Entries, every_options, open, options, random_entries, random_ranges, write, write_with,
+    Entries, enough_keys, every_options, open, options, random_entries, random_ranges, write,
+    write_with,
 };
 
 fn here<'a>(cursor: &'a TableCursor) -> Option<(KeyRef<'a>, &'a [u8])> {
@@ -81,7 +82,8 @@ fn seeks_anywhere(table: &std::sync::Arc<Table>, entries: &Entries, rng: &mut Si
 fn a_table_holds_what_was_written_whatever_the_options() {
     for (seed, options) in every_options().into_iter().enumerate() {
         println!("seed {seed}, {options:?}");
-        let entries = random_entries(seed as u64, 400, 1 + 30 * (seed as u64 % 2));
+        let entries =
+            random_entries(seed as u64, enough_keys(&options, 400), 1 + 30 * (seed as u64 % 2));
         let ranges = random_ranges(seed as u64, seed as u64 % 20);
         let (fs, summary) = write_with(&entries, &ranges, &options);
         let table = open(&fs, &BlockCache::new(1 << 20)).unwrap();
@@ -106,7 +108,10 @@ fn a_table_holds_what_was_written_whatever_the_options() {
 fn get_finds_the_newest_version_at_every_sequence_number() {
     for (seed, options) in every_options().into_iter().enumerate() {
         println!("seed {seed}, {options:?}");
-        let entries = random_entries(1000 + seed as u64, 150, 25);
+        let entries = match enough_keys(&options, 150) {
+            150 => random_entries(1000 + seed as u64, 150, 25),
+            many => random_entries(1000 + seed as u64, many, 2),
+        };
         let (fs, _) = write(&entries, &options);
         let table = open(&fs, &BlockCache::new(1 << 16)).unwrap();
         for (key, _) in &entries {

@@ -27,8 +27,12 @@ const COMPRESSIONS: &[Compression] = &[Compression::None, Compression::Lz4];
 const COMPRESSIONS: &[Compression] =
     &[Compression::None, Compression::Lz4, Compression::Zstd { level: 1 }];
 /// Policies, bits for each key, bytes of prefixes.
-const FILTERS: [(FilterPolicy, f64, usize); 3] =
-    [(FilterPolicy::Bloom, 0.0, 0), (FilterPolicy::Bloom, 10.0, 2), (FilterPolicy::Ribbon, 7.5, 0)];
+const FILTERS: [(FilterPolicy, f64, usize); 4] = [
+    (FilterPolicy::Bloom, 0.0, 0),
+    (FilterPolicy::Bloom, 10.0, 2),
+    (FilterPolicy::Ribbon, 7.5, 0),
+    (FilterPolicy::Ribbon, 7.5, 2),
+];
 
 /// The options crossed.
 pub fn every_options() -> Vec<TableOptions> {
@@ -53,6 +57,13 @@ pub fn every_options() -> Vec<TableOptions> {
         }
     }
     all
+}
+
+/// How many user keys a table needs for `options` to have their effect: a Ribbon filter of fewer than 512 keys would
+/// be a Bloom filter.
+pub fn enough_keys(options: &TableOptions, others: u64) -> u64 {
+    let is_ribbon = options.filter == FilterPolicy::Ribbon && options.partition_bytes > 10_000;
+    if is_ribbon { 1200 } else { others }
 }
 
 /// Writes `entries` as table [`ID`] at [`PATH`] of a new file system.
