@@ -1,5 +1,6 @@
 //! What the cache says that it holds is what the process holds. Alone in its process, whose memory it looks at.
 #![cfg(all(target_os = "linux", not(loom)))]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
