@@ -1,6 +1,6 @@
 //! The one contract by which memtables, tables and merges are walked.
 
-use crate::{KeyRef, Result, Slice};
+use crate::{InternalKey, KeyRef, Result, Slice};
 
 /// A movable place in a sorted set of entries.
 ///
@@ -90,5 +90,29 @@ pub trait Cursor {
     /// [`Cursor::run_before`].
     fn run_behind(&self, _limit: KeyRef<'_>) -> usize {
         0
+    }
+}
+
+/// Which entries a bounded cursor shows: those that are not less than `lower` and less than `upper`. It moves as if
+/// there were no others.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// The lower bound, if there is one.
+    pub lower: Option<InternalKey>,
+    /// The upper bound, if there is one.
+    pub upper: Option<InternalKey>,
+}
+
+impl Bounds {
+    /// The lower bound.
+    #[inline]
+    pub fn lower(&self) -> Option<KeyRef<'_>> {
+        self.lower.as_ref().map(InternalKey::as_ref)
+    }
+
+    /// The upper bound.
+    #[inline]
+    pub fn upper(&self) -> Option<KeyRef<'_>> {
+        self.upper.as_ref().map(InternalKey::as_ref)
     }
 }

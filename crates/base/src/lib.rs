@@ -28,7 +28,7 @@ pub mod range;
 pub mod slice;
 pub mod sync;
 
-pub use cursor::Cursor;
+pub use cursor::{Bounds, Cursor};
 pub use error::{Error, Result};
 pub use key::{InternalKey, KeyRef, Kind, SeqNo, Trailer};
 pub use key_buf::KeyBuf;

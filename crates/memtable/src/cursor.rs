@@ -1,8 +1,14 @@
 //! [`MemtableCursor`]: a walk over the leaves, one page at a time.
+//!
+//! Bounds cut a page when the cursor comes to stand in it, so that a step need not look at them.
+//!
+//! # Invariants
+//! - BOUNDS-1: the page that the cursor stands in has no entry beyond the bounds. If entries beyond the upper one were
+//!   cut off, it has no page behind it either: those need not be read.
 
 use std::sync::Arc;
 
-use stratalog_base::{Cursor, KeyRef, Result, Slice};
+use stratalog_base::{Bounds, Cursor, KeyRef, Result, Slice};
 
 use crate::memtable::Memtable;
 use crate::search::Page;
@@ -17,6 +23,7 @@ const READ_AHEAD_AFTER_PAGES: usize = if cfg!(loom) { 0 } else { 2 };
 /// see them skips them by their sequence number.
 pub struct MemtableCursor {
     memtable: Arc<Memtable>,
+    bounds: Option<Arc<Bounds>>,
     page: Page,
     /// Index in the page; its length if not valid.
     at: usize,
@@ -27,8 +34,8 @@ pub struct MemtableCursor {
 }
 
 impl MemtableCursor {
-    pub(crate) fn new(memtable: Arc<Memtable>) -> MemtableCursor {
-        MemtableCursor { memtable, page: Page::default(), at: 0, ahead: None, passed: 0 }
+    pub(crate) fn new(memtable: Arc<Memtable>, bounds: Option<Arc<Bounds>>) -> MemtableCursor {
+        MemtableCursor { memtable, bounds, page: Page::default(), at: 0, ahead: None, passed: 0 }
     }
 
     fn id(&self) -> u32 {
@@ -43,6 +50,9 @@ impl MemtableCursor {
         let next = self.page.next;
         self.page = self.ahead.take().unwrap_or_else(|| self.memtable.page(next));
         self.at = 0;
+        if self.bounds.is_some() {
+            self.cut_page();
+        }
         self.passed += 1;
         if self.passed > READ_AHEAD_AFTER_PAGES && self.page.next != 0 {
             self.ahead = Some(self.memtable.page(self.page.next));
@@ -53,13 +63,57 @@ impl MemtableCursor {
     #[inline]
     fn enter(&mut self, page: Page, at: usize) {
         (self.page, self.at, self.ahead, self.passed) = (page, at, None, 0);
+        if self.bounds.is_some() {
+            self.cut_page();
+        }
     }
 
-    /// Stands on the entry before `at`, or nowhere if there is none: only at the left edge does a page
-    /// not begin with a smaller key than the one sought.
+    /// Stands on the entry before `at`, or nowhere if there is none: only at the left edge and at the lower bound
+    /// does a page not begin with a smaller key than the one sought.
     fn stand_before(&mut self, page: Page, at: usize) {
-        let len = page.len;
-        self.enter(page, at.checked_sub(1).unwrap_or(len));
+        self.enter(page, at);
+        self.at = self.at.checked_sub(1).unwrap_or(self.page.len);
+    }
+
+    /// Stands on the first entry that is not less than `target`, which is not less than the lower bound.
+    #[inline]
+    fn stand_behind(&mut self, target: KeyRef<'_>) {
+        let (page, rank) = self.memtable.page_at(target);
+        self.enter(page, rank);
+        if self.at == self.page.len {
+            self.leave_page();
+        }
+    }
+
+    /// Makes BOUNDS-1 hold for a page that has been read just now. What `at` is the place of stays where it is, or
+    /// is the end that it is beyond.
+    #[inline(never)]
+    fn cut_page(&mut self) {
+        let Some(bounds) = &self.bounds else { return };
+        let Page { entries, len, next } = &mut self.page;
+        let is_below = |id: u32, bound: KeyRef<'_>| self.memtable.entry(id).key < bound;
+        if let Some(upper) = bounds.upper()
+            && entries[..*len].last().is_some_and(|&last| !is_below(last, upper))
+        {
+            (*len, *next) = (entries[..*len].partition_point(|&id| is_below(id, upper)), 0);
+        }
+        if let Some(lower) = bounds.lower()
+            && entries[..*len].first().is_some_and(|&first| is_below(first, lower))
+        {
+            let below = entries[..*len].partition_point(|&id| is_below(id, lower));
+            entries.copy_within(below..*len, 0);
+            *len -= below;
+            self.at = self.at.saturating_sub(below);
+        }
+        self.at = self.at.min(*len);
+    }
+
+    fn lower(&self) -> Option<KeyRef<'_>> {
+        self.bounds.as_ref()?.lower()
+    }
+
+    fn upper(&self) -> Option<KeyRef<'_>> {
+        self.bounds.as_ref()?.upper()
     }
 }
 
@@ -84,28 +138,37 @@ impl Cursor for MemtableCursor {
     }
 
     fn seek_first(&mut self) -> Result<()> {
-        self.enter(self.memtable.first_page(), 0);
-        Ok(())
-    }
-
-    fn seek_last(&mut self) -> Result<()> {
-        let page = self.memtable.last_page();
-        let len = page.len;
-        self.stand_before(page, len);
-        Ok(())
-    }
-
-    fn seek(&mut self, target: KeyRef<'_>) -> Result<()> {
-        let (page, rank) = self.memtable.page_at(target);
-        self.enter(page, rank);
-        if self.at == self.page.len {
-            self.leave_page();
+        match self.bounds.clone().as_deref().and_then(Bounds::lower) {
+            Some(lower) => self.stand_behind(lower),
+            None => self.enter(self.memtable.first_page(), 0),
         }
         Ok(())
     }
 
+    fn seek_last(&mut self) -> Result<()> {
+        let (page, rank) = match self.upper() {
+            Some(upper) => self.memtable.page_at(upper),
+            None => {
+                let page = self.memtable.last_page();
+                let len = page.len;
+                (page, len)
+            }
+        };
+        self.stand_before(page, rank);
+        Ok(())
+    }
+
+    fn seek(&mut self, target: KeyRef<'_>) -> Result<()> {
+        if self.lower().is_some_and(|lower| target < lower) {
+            return self.seek_first();
+        }
+        self.stand_behind(target);
+        Ok(())
+    }
+
     fn seek_before(&mut self, target: KeyRef<'_>) -> Result<()> {
-        let (page, rank) = self.memtable.page_at(target);
+        let to = self.upper().map_or(target, |upper| upper.min(target));
+        let (page, rank) = self.memtable.page_at(to);
         self.stand_before(page, rank);
         Ok(())
     }

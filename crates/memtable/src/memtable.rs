@@ -26,7 +26,7 @@ use stratalog_base::budget::{Account, Budget};
 use stratalog_base::key::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use stratalog_base::range::RangeTombstoneRef;
 use stratalog_base::sync::{AtomicU32, AtomicUsize, Ordering, UnsafeCell, prepare_heavy_fences};
-use stratalog_base::{KeyRef, SeqNo, Slice, Trailer};
+use stratalog_base::{Bounds, KeyRef, SeqNo, Slice, Trailer};
 
 use crate::arena::{Arena, prefetch};
 use crate::blocks::Blocks;
@@ -170,7 +170,29 @@ impl Memtable {
 
     /// A cursor over all entries, invalid until a seek. It keeps the memtable alive.
     pub fn cursor(self: &Arc<Self>) -> MemtableCursor {
-        MemtableCursor::new(self.clone())
+        MemtableCursor::new(self.clone(), None)
+    }
+
+    /// A cursor over the entries within `bounds`; else as [`Memtable::cursor`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use stratalog_base::{Bounds, Cursor, KeyRef, Kind};
+    ///
+    /// let memtable = Arc::new(stratalog_memtable::Memtable::new());
+    /// for user in [b"ada", b"bob", b"eve"] {
+    ///     memtable.insert(KeyRef::new(user, 1, Kind::Put), b"")?;
+    /// }
+    /// let before = |user| Some(KeyRef::before(user).to_owned());
+    /// let mut cursor = memtable.cursor_within(Bounds { lower: before(b"b"), upper: before(b"d") });
+    /// cursor.seek_last().unwrap();
+    /// assert_eq!(cursor.key().user, b"bob");
+    /// cursor.prev().unwrap();
+    /// assert!(!cursor.valid());
+    /// # Ok::<(), stratalog_memtable::Sealed>(())
+    /// ```
+    pub fn cursor_within(self: &Arc<Self>, bounds: impl Into<Arc<Bounds>>) -> MemtableCursor {
+        MemtableCursor::new(self.clone(), Some(bounds.into()))
     }
 
     /// The newest range tombstone that covers `user` and is not newer than `seq`: a reader at `seq` does not see

@@ -127,7 +127,8 @@ pub use options::{
     Compression, FilterPolicy, MAX_BLOCK_BYTES, MAX_FILTER_BITS_PER_KEY, MAX_PARTITION_BYTES,
     TableOptions,
 };
-pub use reads::{Bounds, ReadUse, Reads};
+pub use reads::{ReadUse, Reads};
+pub use stratalog_base::Bounds;
 pub use summary::{TableSummary, ValueRef};
 pub use table::Table;
 pub use value_file::{ValueFile, ValueHandle, ValueSummary, ValueWriter, ValuesAhead};

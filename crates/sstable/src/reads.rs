@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stratalog_base::{InternalKey, KeyRef};
+use stratalog_base::{Bounds, KeyRef};
 
 /// What a cursor's reads are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +13,6 @@ pub enum ReadUse {
     /// Every entry once, as a compaction does: cached blocks are used, others are read 256 KiB at a
     /// time and not cached, so that the sweep does not push out what lookups need.
     Sweep,
-}
-
-/// Which entries a cursor shows: those that are not less than `lower` and less than `upper`.
-#[derive(Clone, Debug, Default)]
-pub struct Bounds {
-    /// The lower bound, if there is one.
-    pub lower: Option<InternalKey>,
-    /// The upper bound, if there is one.
-    pub upper: Option<InternalKey>,
 }
 
 /// How a cursor reads.
@@ -46,12 +37,12 @@ impl Reads {
     /// The lower bound.
     #[inline]
     pub(crate) fn lower(&self) -> Option<KeyRef<'_>> {
-        self.bounds.as_ref()?.lower.as_ref().map(InternalKey::as_ref)
+        self.bounds.as_ref()?.lower()
     }
 
     /// The upper bound.
     #[inline]
     pub(crate) fn upper(&self) -> Option<KeyRef<'_>> {
-        self.bounds.as_ref()?.upper.as_ref().map(InternalKey::as_ref)
+        self.bounds.as_ref()?.upper()
     }
 }

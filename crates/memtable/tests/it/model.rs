@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use stratalog_base::{Cursor, InternalKey, KeyRef, Kind};
+use stratalog_base::key::MAX_SEQ_NO;
+use stratalog_base::{Bounds, Cursor, InternalKey, KeyRef, Kind};
 use stratalog_memtable::{Memtable, MemtableCursor};
 
 use crate::Random;
@@ -70,22 +71,28 @@ fn check_stand(cursor: &MemtableCursor, expected: Option<(&Sorted, &Vec<u8>)>, w
     }
 }
 
-fn check_reads(memtable: &Arc<Memtable>, model: &Model, random: &mut Random, shape: u64, seq: u64) {
+/// An internal key near those that are there: a user key that may be there, at any sequence number.
+fn target(model: &Model, random: &mut Random, shape: u64, end: u64) -> Sorted {
+    let user = if random.below(2) == 0 {
+        key(random, shape, random.0 % (end + 1))
+    } else {
+        let nth = random.below(model.len() as u64) as usize % 50;
+        model.keys().nth(nth).unwrap().0.user.to_vec()
+    };
+    let seq = if random.below(2) == 0 { MAX_SEQ_NO } else { random.below(end + 1) };
+    Sorted(KeyRef::seek(&user, seq).to_owned())
+}
+
+fn check_reads(memtable: &Arc<Memtable>, model: &Model, random: &mut Random, shape: u64, end: u64) {
     let mut cursor = memtable.cursor();
     for _ in 0..20 {
-        let user = if random.below(2) == 0 {
-            key(random, shape, random.0 % (seq + 2))
-        } else {
-            let nth = random.below(model.len() as u64) as usize % 50;
-            model.keys().nth(nth).unwrap().0.user.to_vec()
-        };
-        let at = random.below(seq + 2);
-        let target = Sorted(KeyRef::seek(&user, at).to_owned());
+        let target = target(model, random, shape, end);
+        let InternalKey { user, trailer } = &target.0;
         let from = || model.range((Bound::Included(&target), Bound::Unbounded));
         let to = || model.range((Bound::Unbounded, Bound::Excluded(&target)));
 
-        let expected = from().next().filter(|(key, _)| *key.0.user == user);
-        let got = memtable.get(&user, at).map(|(trailer, value)| (trailer, value.to_vec()));
+        let expected = from().next().filter(|(key, _)| key.0.user == *user);
+        let got = memtable.get(user, trailer.seq()).map(|(found, value)| (found, value.to_vec()));
         assert_eq!(got, expected.map(|(key, value)| (key.0.trailer, value.clone())));
 
         cursor.seek(target.0.as_ref()).unwrap();
@@ -100,6 +107,55 @@ fn check_reads(memtable: &Arc<Memtable>, model: &Model, random: &mut Random, sha
             check_stand(&cursor, expected, "backwards from a seek");
             if expected.is_some() {
                 cursor.prev().unwrap();
+            }
+        }
+    }
+}
+
+/// BOUNDS-1: a bounded cursor is one over a memtable that has no other entries.
+fn check_bounds(
+    memtable: &Arc<Memtable>,
+    model: &Model,
+    random: &mut Random,
+    mut target: impl FnMut(&mut Random) -> Sorted,
+) {
+    for _ in 0..4 {
+        let mut bound = || (random.below(4) > 0).then(|| target(random).0);
+        let bounds = Bounds { lower: bound(), upper: bound() };
+        let within: Vec<_> = model
+            .iter()
+            .filter(|(key, _)| bounds.lower().is_none_or(|lower| key.0.as_ref() >= lower))
+            .filter(|(key, _)| bounds.upper().is_none_or(|upper| key.0.as_ref() < upper))
+            .collect();
+        let mut cursor = memtable.cursor_within(bounds);
+        assert!(!cursor.valid());
+        for _ in 0..8 {
+            let target = target(random);
+            let rank = within.partition_point(|(key, _)| **key < target);
+            // One more than the place, so that 0 stands for the place before the first.
+            let (mut place, what) = match random.below(4) {
+                0 => (cursor.seek_first().map(|()| 1), "first"),
+                1 => (cursor.seek_last().map(|()| within.len()), "last"),
+                2 => (cursor.seek(target.0.as_ref()).map(|()| rank + 1), "seek"),
+                _ => (cursor.seek_before(target.0.as_ref()).map(|()| rank), "seek before"),
+            };
+            let turns = 1 + random.below(8);
+            let forwards = random.below(2) == 0;
+            for step in 0..40 {
+                let at = place.as_mut().unwrap();
+                let stand = at.checked_sub(1).and_then(|index| within.get(index));
+                check_stand(&cursor, stand.copied(), &format!("{step} steps from {what}"));
+                if stand.is_none() {
+                    break;
+                }
+                // Mostly in one direction.
+                if (random.below(turns) == 0) ^ forwards {
+                    cursor.next().unwrap();
+                    *at += 1;
+                } else {
+                    cursor.prev().unwrap();
+                    *at -= 1;
+                }
             }
         }
     }
@@ -121,23 +177,49 @@ fn check_walks(memtable: &Arc<Memtable>, model: &Model) {
     assert!(!cursor.valid());
 }
 
+/// Sequence numbers below `count`: rising, or in any order, so that older versions come late (NEW-2).
+fn seqs(random: &mut Random, count: u64) -> Vec<u64> {
+    let mut seqs: Vec<_> = (0..count).collect();
+    if random.below(2) == 0 {
+        (1..seqs.len()).for_each(|at| seqs.swap(at, random.below(at as u64 + 1) as usize));
+    }
+    seqs
+}
+
+/// Mostly short, seldom too long to lie behind its key.
+fn value(random: &mut Random, fill: u8) -> Vec<u8> {
+    let len = match random.below(400) {
+        0 => 32_700 + random.below(10_000),
+        _ => random.below(80),
+    };
+    vec![fill; len as usize]
+}
+
 fn run(seed: u64) {
     let mut random = Random::new(seed);
     let shape = seed % 8;
-    let count = 1 + random.below(3000);
-    let (memtable, mut model) = (Arc::new(Memtable::new()), Model::new());
-    for seq in 0..count {
-        let user = key(&mut random, shape, seq);
+    let expected_bytes = [0, 64 << 10, 1 << 20][random.below(3) as usize];
+    let count = 1 + random.below(6000);
+    let memtable = Arc::new(Memtable::with_budget(Arc::default(), expected_bytes));
+    let mut model = Model::new();
+    for (index, seq) in (0..).zip(seqs(&mut random, count)) {
+        let user = key(&mut random, shape, index);
         let kind = if random.below(5) == 0 { Kind::Delete } else { Kind::Put };
-        let value = vec![seq as u8; if kind == Kind::Put { random.below(80) as usize } else { 0 }];
+        let value = if kind == Kind::Put { value(&mut random, seq as u8) } else { Vec::new() };
         memtable.insert(KeyRef::new(&user, seq, kind), &value).unwrap();
         model.insert(Sorted(KeyRef::new(&user, seq, kind).to_owned()), value);
-        if seq.is_power_of_two() {
-            check_reads(&memtable, &model, &mut random, shape, seq);
+        if random.below(16) == 0 {
+            let again = random.below(model.len() as u64) as usize % 50;
+            let again = model.keys().nth(again).unwrap().0.as_ref();
+            memtable.insert(again, b"ignored").unwrap();
+        }
+        if (index + 1).is_power_of_two() || index + 1 == count {
+            assert_eq!(memtable.len(), model.len());
+            check_reads(&memtable, &model, &mut random, shape, count);
+            let target = |random: &mut Random| target(&model, random, shape, count);
+            check_bounds(&memtable, &model, &mut random, target);
         }
     }
-    assert_eq!(memtable.len(), model.len());
-    check_reads(&memtable, &model, &mut random, shape, count);
     check_walks(&memtable, &model);
 }
 
