@@ -10,7 +10,7 @@
 //! | `memtable` | [`Memtable`]: what it promises, the tree's invariants, entries as they lie |
 //! | `search`, `insert` | how keys are found in the tree, and how they get in |
 //! | `shortcuts` | from a key's first bytes straight to a node near the leaves |
-//! | `newest` | from a key straight to its newest version |
+//! | `newest`, `lines` | from a key straight to its newest version; the hash table's memory |
 //! | `cursor` | [`MemtableCursor`]: the walk over the leaves |
 //! | `node` | a sorted set of links in two cache lines, read without a lock |
 //! | `ranges`, `spans` | range tombstones in the order of their numbers; trees over the spans that they cover |
@@ -42,6 +42,7 @@ mod blocks;
 mod cursor;
 mod insert;
 mod kept;
+mod lines;
 mod memtable;
 mod newest;
 mod node;

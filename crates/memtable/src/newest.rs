@@ -9,7 +9,10 @@
 //! for which no slot is left are lost to the table: their line is marked, and who does not find a key there has to
 //! ask the tree. When too many are lost, the insert that finds that makes a larger table, of twice as many lines or,
 //! from when the memtable is a thirty-second of what it is expected to become, of as many as that will need.
-//! Meanwhile the tree answers.
+//! The inserts from then on walk the tree to fill it, a few leaves each, so that none takes long. Meanwhile the tree
+//! answers.
+//!
+//! With more than 4 GiB of entries a memtable has no table ([`MOST_ID_BITS`]).
 //!
 //! # Invariants
 //! - NEW-1: the slots of a line are taken in their order and never given up, and each stands for one user key for
@@ -19,24 +22,31 @@
 //!   that entry or a newer one, or it has no slot for the user key and the line is marked.
 //!
 //! NEW-3 holds across a change of tables because an insert adds to the tree and then looks which table is in force,
-//! and who makes a table puts it in force and then walks the tree, both with a fence in between: the insert sees
-//! the table, or the walk sees the entry. The table is opened after the walk.
+//! and who makes a table puts it in force before the walk of the tree begins, both with a fence in between: the insert
+//! sees the table, or the walk sees the entry. The table is opened after the walk.
 
 use std::ptr::NonNull;
 
 use stratalog_base::KeyRef;
 use stratalog_base::sync::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Mutex, Ordering, Padded, heavy_fence, light_fence,
+    AtomicU8, AtomicUsize, Mutex, Ordering, Padded, heavy_fence, light_fence,
 };
 
 use crate::arena::prefetch;
 use crate::kept::Kept;
+use crate::lines::{FREE, Line, Lines, SLOTS};
 use crate::memtable::Memtable;
 use crate::search::Page;
 
-/// Slots of a line.
-const SLOTS: usize = if cfg!(loom) { 1 } else { 15 };
 const FIRST_LINES: usize = if cfg!(any(test, loom)) { 1 } else { 128 };
+const FIRST_ID_BITS: u32 = if cfg!(loom) { 10 } else { 20 };
+/// Leaves three bits of hash. So a get looks at another key's entry every second time, and if there is nothing at one,
+/// when a table is full: as long as the way through so large a tree takes. Enough for 4 GiB of entries.
+const MOST_ID_BITS: u32 = if cfg!(test) { 22 } else { 29 };
+/// What so many bits can name. The table is made for no more, whatever is expected.
+const MOST_BYTES: usize = 8 << MOST_ID_BITS;
+/// Leaves that an insert walks to fill a table: some 5 µs, or 50 if no page of it has been touched yet.
+const LEAVES_A_TURN: usize = if cfg!(loom) { 2 } else { 8 };
 /// Keys a line when a table is outgrown: then a line has lost a quarter of a key in the mean, one in 43.
 const FULL_LINE: f64 = 11.3;
 /// A table for what is expected gets so many times as many lines. So there are 8.7 keys a line when the memtable is
@@ -47,15 +57,24 @@ const SPARE: f64 = 1.3;
 pub(crate) struct Newest {
     /// Every table that there ever was: who reads may stand in it. The last one is in force.
     tables: Kept<Table>,
-    /// Held by who makes one.
-    maker: Mutex<()>,
+    /// Held by who makes one or fills the one in force.
+    walk: Mutex<Walk>,
+}
+
+/// How far a table has been filled.
+#[derive(Default)]
+struct Walk {
+    /// The leaf that is next.
+    leaf: u32,
+    /// The entry before it, or 0.
+    before: u32,
 }
 
 struct Table {
-    lines: Box<[Line]>,
+    lines: Lines,
     /// The bits of a slot that are its id's.
     id_mask: u32,
-    /// [`FILLING`], [`OPEN`] or [`CLOSED`].
+    /// [`FILLING`], [`OPEN`], [`CLOSED`] or [`GIVEN_UP`].
     state: AtomicU8,
     losses: Padded<Losses>,
 }
@@ -74,17 +93,8 @@ const FILLING: u8 = 0;
 const OPEN: u8 = 1;
 /// An entry did not get in whose id has more bits than slots have for it.
 const CLOSED: u8 = 2;
-
-#[derive(Default)]
-#[cfg_attr(not(loom), repr(align(64)))]
-struct Line {
-    /// In each [`FREE`], or an entry's id with bits of its key's hash above it.
-    slots: [AtomicU32; SLOTS],
-    /// Keys of this line are lost.
-    mark: AtomicBool,
-}
-
-const FREE: u32 = 0;
+/// As before, and no table has more bits for it.
+const GIVEN_UP: u8 = 3;
 
 /// What is known of a user key's newest version.
 pub(crate) enum Found {
@@ -103,8 +113,8 @@ pub(crate) fn hash(user: &[u8]) -> u64 {
 impl Newest {
     pub(crate) fn new() -> Newest {
         let tables = Kept::new();
-        tables.push(Table::new(FIRST_LINES, 20)).open();
-        Newest { tables, maker: Mutex::new(()) }
+        tables.push(Table::new(FIRST_LINES, FIRST_ID_BITS)).open();
+        Newest { tables, walk: Mutex::new(Walk::default()) }
     }
 
     /// The table in force.
@@ -124,11 +134,15 @@ impl Newest {
     }
 }
 
+fn id_mask(id_bits: u32) -> u32 {
+    (1 << id_bits) - 1
+}
+
 impl Table {
     fn new(lines: usize, id_bits: u32) -> Table {
         Table {
-            lines: (0..lines).map(|_| Line::default()).collect(),
-            id_mask: u32::MAX >> (u32::BITS - id_bits),
+            lines: Lines::new(lines),
+            id_mask: id_mask(id_bits),
             state: AtomicU8::new(FILLING),
             losses: Padded::default(),
         }
@@ -183,9 +197,15 @@ impl Table {
         if line.mark.load(Ordering::Relaxed) { Found::Unknown } else { Found::Nothing }
     }
 
-    /// Takes in the entry `id`, if it is its key's newest so far. Returns whether the table is still large enough.
+    /// Takes in the entry `id`, if it is its key's newest so far. Returns whether the table needs nothing: it is filled, and
+    /// still large enough.
     #[inline]
     fn note(&self, memtable: &Memtable, hash: u64, id: u32) -> bool {
+        // Relaxed: who comes late to a change does what is not needed any more, or leaves it to the next.
+        let state = self.state.load(Ordering::Relaxed);
+        if state == GIVEN_UP {
+            return true;
+        }
         if id > self.id_mask {
             self.state.store(CLOSED, Ordering::Release);
             return false;
@@ -198,14 +218,16 @@ impl Table {
             loop {
                 if held != FREE {
                     match self.id_in(held, hash).map(|id| memtable.entry(id).key) {
-                        Some(key) if key.user == user && key.trailer >= trailer => return true,
+                        Some(key) if key.user == user && key.trailer >= trailer => {
+                            return state == OPEN;
+                        }
                         Some(key) if key.user == user => (), // NEW-2
                         _ => break,
                     }
                 }
                 // Release: who finds the entry by the slot sees it whole. NEW-1: if another was faster, look again.
                 match slot.compare_exchange(held, new, Ordering::Release, Ordering::Acquire) {
-                    Ok(_) => return true,
+                    Ok(_) => return state == OPEN,
                     Err(now) => held = now,
                 }
             }
@@ -213,8 +235,14 @@ impl Table {
         if !line.mark.load(Ordering::Relaxed) {
             line.mark.store(true, Ordering::Relaxed);
         }
+        self.losses.lost.fetch_add(1, Ordering::Relaxed);
+        state == OPEN && !self.is_outgrown()
+    }
+
+    #[inline]
+    fn is_outgrown(&self) -> bool {
         let Losses { lost, most } = &*self.losses;
-        lost.fetch_add(1, Ordering::Relaxed) < most.load(Ordering::Relaxed)
+        lost.load(Ordering::Relaxed) > most.load(Ordering::Relaxed)
     }
 
     /// How many more keys may be lost before it is outgrown.
@@ -239,22 +267,36 @@ impl Memtable {
     /// Takes in the entry `id`, which is in the tree, and whose user key has this hash.
     #[inline]
     pub(crate) fn note_newest(&self, hash: u64, id: u32) {
-        light_fence(); // NEW-3: pairs with that in `grow_newest`.
+        light_fence(); // NEW-3: pairs with that in `replace_newest`.
         let table = self.newest.table();
         if !table.note(self, hash, id) {
-            self.grow_newest(table);
+            self.tend_newest(table);
         }
     }
 
-    /// Makes a table that is larger than `outgrown`, unless another thread does or has done.
+    /// Goes on to fill `table`, or makes a larger one, unless another thread does or has done.
     #[cold]
-    fn grow_newest(&self, outgrown: &Table) {
-        let Some(_maker) = self.newest.maker.try_lock() else { return };
-        if !std::ptr::eq(self.newest.table(), outgrown) {
+    fn tend_newest(&self, table: &Table) {
+        let Some(mut walk) = self.newest.walk.try_lock() else { return };
+        if !std::ptr::eq(self.newest.table(), table) {
+            return;
+        }
+        match table.state.load(Ordering::Relaxed) {
+            FILLING => self.fill_newest(table, &mut walk),
+            OPEN if !table.is_outgrown() => (), // Another has opened it, or raised the limit.
+            OPEN | CLOSED => self.replace_newest(table, &mut walk),
+            _ => (),
+        }
+    }
+
+    /// Makes a table that is larger than `outgrown`, or has more bits for ids, if that helps.
+    fn replace_newest(&self, outgrown: &Table, walk: &mut Walk) {
+        let is_closed = outgrown.state.load(Ordering::Relaxed) == CLOSED;
+        if is_closed && outgrown.id_mask == id_mask(MOST_ID_BITS) {
+            outgrown.state.store(GIVEN_UP, Ordering::Relaxed);
             return;
         }
         let (lines, there_are) = (self.lines_due(outgrown), outgrown.lines.len());
-        let is_closed = outgrown.state.load(Ordering::Relaxed) == CLOSED;
         if lines < there_are + there_are / 4 && !is_closed {
             // The same few keys are lost again and again, and would be in a table that is hardly larger.
             let Losses { lost, most } = &*outgrown.losses;
@@ -265,25 +307,29 @@ impl Memtable {
         self.charge_apart(table.bytes());
         let table = self.newest.tables.push(table);
         heavy_fence(); // NEW-3
-        let (mut page, mut user) = (self.first_page(), None);
-        loop {
-            user = self.note_page(&page, table, user);
-            match page.next {
-                0 => break,
-                next => page = self.page(next),
-            }
-        }
-        table.open();
+        *walk = Walk { leaf: self.first_leaf, before: 0 };
+        self.fill_newest(table, walk);
     }
 
-    /// Takes in the first of each user key's entries, which is the newest, but those of the one `before`. Returns the
-    /// last user key.
-    fn note_page<'a>(
-        &'a self,
-        page: &Page,
-        table: &Table,
-        mut before: Option<&'a [u8]>,
-    ) -> Option<&'a [u8]> {
+    /// Walks a few leaves more to fill `table`, and opens it after the last.
+    fn fill_newest(&self, table: &Table, walk: &mut Walk) {
+        for _ in 0..LEAVES_A_TURN {
+            let page = self.page(walk.leaf);
+            self.note_page(&page, table, walk.before);
+            // Only the first leaf of an empty memtable has no entries.
+            walk.before = page.entries[..page.len].last().copied().unwrap_or(0);
+            walk.leaf = page.next;
+            if page.next == 0 {
+                table.open();
+                return;
+            }
+        }
+    }
+
+    /// Takes in the first of each user key's entries, which is the newest, but those of the user key of the entry
+    /// `before`, if that is not 0.
+    fn note_page(&self, page: &Page, table: &Table, before: u32) {
+        let mut before = (before != 0).then(|| self.entry(before).key.user);
         let mut noted = [(0, 0); crate::node::SLOTS];
         let mut len = 0;
         for &id in &page.entries[..page.len] {
@@ -298,12 +344,12 @@ impl Memtable {
         for &(hash, id) in &noted[..len] {
             table.note(self, hash, id);
         }
-        before
     }
 
     /// Lines of the table that is to follow `outgrown`.
     fn lines_due(&self, outgrown: &Table) -> usize {
-        let (used, expected) = (self.used_bytes(), self.expected_bytes);
+        let used = self.used_bytes();
+        let expected = self.expected_bytes.min(MOST_BYTES);
         let is_foreseeable = (expected / 32..expected).contains(&used);
         let factor = if is_foreseeable { expected as f64 / used as f64 * SPARE } else { 2.0 };
         (outgrown.most_keys().min(self.len()) as f64 * factor / FULL_LINE) as usize
@@ -313,7 +359,7 @@ impl Memtable {
     fn id_bits_due(&self) -> u32 {
         let bytes = self.expected_bytes.max(self.used_bytes().saturating_mul(2)) / 4;
         let ids = self.entries.arena().units_for(bytes.saturating_mul(5));
-        ids.checked_next_power_of_two().map_or(u32::BITS, usize::ilog2).min(u32::BITS)
+        ids.checked_next_power_of_two().map_or(MOST_ID_BITS, usize::ilog2).min(MOST_ID_BITS)
     }
 }
 
@@ -406,15 +452,43 @@ mod tests {
     fn a_table_whose_slots_have_too_few_bits_for_an_id_gives_way_to_another() {
         let memtable = Memtable::new();
         let first = std::ptr::from_ref(memtable.newest.table());
+        let mut unknown = 0;
         for seq in 0..500 {
             for user in [b"a", b"b"] {
                 memtable.insert(KeyRef::new(user, seq, Kind::Put), &[7; 20_000]).unwrap();
-                assert!(matches!(memtable.newest(user), Found::Entry(_)));
+                unknown += usize::from(matches!(memtable.newest(user), Found::Unknown));
                 assert_eq!(seq_of(&memtable, user), Some(seq));
             }
         }
         assert!(memtable.used_bytes() > 8 << 20);
         assert!(!std::ptr::eq(first, memtable.newest.table()));
+        assert_eq!(memtable.newest.table().state.load(Ordering::Relaxed), OPEN);
+        assert!(unknown < 20, "the inserts that follow a table fill it: {unknown}");
+    }
+
+    #[test]
+    fn a_memtable_of_more_bytes_than_slots_can_name_has_a_table_until_then_and_no_larger_one() {
+        // Foreseen, if what was expected is cut to what slots can name; else made anew again and again.
+        for expected_bytes in [0, 8 * MOST_BYTES] {
+            let memtable = Memtable::with_budget(Arc::default(), expected_bytes);
+            let mut most_bytes_at_once = 0;
+            let mut index = 0;
+            while memtable.entries.arena().used_bytes() < MOST_BYTES + (4 << 20) {
+                let (user, used) = (spread(index).to_be_bytes(), memtable.used_bytes());
+                memtable.insert(KeyRef::new(&user, index, Kind::Put), &[7; 600]).unwrap();
+                most_bytes_at_once = most_bytes_at_once.max(memtable.used_bytes() - used);
+                let is_named = memtable.entries.arena().used_bytes() < MOST_BYTES - (1 << 20);
+                let state = memtable.newest.table().state.load(Ordering::Relaxed);
+                assert!(!is_named || state == OPEN || state == FILLING, "{state} at {used}");
+                index += 1;
+            }
+            assert_eq!(memtable.newest.table().state.load(Ordering::Relaxed), GIVEN_UP);
+            assert!(most_bytes_at_once < MOST_BYTES / 32, "{most_bytes_at_once}");
+            for sought in 0..index {
+                assert_eq!(seq_of(&memtable, &spread(sought).to_be_bytes()), Some(sought));
+            }
+            assert_eq!(seq_of(&memtable, b"none"), None);
+        }
     }
 
     #[test]
