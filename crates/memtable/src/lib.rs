@@ -53,6 +53,11 @@ mod search;
 mod shortcuts;
 mod spans;
 
+/// Its examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use cursor::MemtableCursor;
 pub use memtable::Memtable;
 pub use seal::Sealed;

@@ -50,6 +50,11 @@ impl Lines {
         }
         Lines { start, count }
     }
+
+    /// What the mapping takes once all of it is touched: whole pages.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&**self).next_multiple_of(4096)
+    }
 }
 
 impl Deref for Lines {

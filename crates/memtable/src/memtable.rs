@@ -47,7 +47,8 @@ const PREFETCH_BYTES: usize = 192;
 /// An ordered set of versioned entries in memory, for many writers and readers at once.
 ///
 /// Share it by [`Arc`]: cursors and values keep it alive. All memory is freed with it, at the cost of
-/// a few dozen chunks, however many the entries.
+/// a few dozen chunks, however many the entries; but for values from 32,767 bytes on, each of which is an allocation of its
+/// own: that spares it the copy to a chunk that has room for it.
 pub struct Memtable {
     pub(crate) entries: Blocks<8, { if cfg!(loom) { 16 } else { 8 << 10 } }>,
     pub(crate) nodes:
@@ -102,7 +103,7 @@ impl Default for Memtable {
 }
 
 impl Memtable {
-    /// An empty memtable. The first entry takes about 70 KiB from the allocator, later growth doubles,
+    /// An empty memtable. It takes 16 KiB, and its first entry 64 KiB more; later growth doubles,
     /// but takes address space only until it is touched. The first memtable in a process that has other threads
     /// takes some 20 ms ([`prepare_heavy_fences`]).
     pub fn new() -> Memtable {
@@ -111,7 +112,9 @@ impl Memtable {
 
     /// An empty memtable that charges to `budget` all that it takes, [`Memtable::allocated_bytes`], until
     /// it drops. It is expected to use `expected_bytes` before it is sealed, or 0 if that is not known: then the
-    /// hash table over its newest versions doubles as it grows, and gathers all keys anew each time.
+    /// hash table over its newest versions doubles as it grows, gathers all keys anew each time, and takes up to
+    /// 22 bytes an entry instead of 6. With more than 4 GiB of entries there is no such table, and gets take the way through the tree;
+    /// what is expected beyond that does not make it larger.
     pub fn with_budget(budget: Arc<Budget>, expected_bytes: usize) -> Memtable {
         prepare_heavy_fences();
         let mut memtable = Memtable {
@@ -241,8 +244,9 @@ impl Memtable {
         self.seal.end()
     }
 
-    /// Bytes in use: entries, the tree over them, what was left unused where they met the end of
-    /// a chunk, range tombstones, and a block of up to 4 KiB for each of up to eight threads. Compare this with the limit at which to seal.
+    /// Bytes in use: entries, values that lie apart, the tree over them, its hash tables and shortcuts, what was left
+    /// unused where entries met the end of a chunk, range tombstones, and a block of up to 4 KiB for each of up to eight
+    /// threads. Compare this with the limit at which to seal.
     pub fn used_bytes(&self) -> usize {
         self.entries.arena().used_bytes()
             + self.nodes.used_bytes()

@@ -38,14 +38,20 @@ use crate::lines::{FREE, Line, Lines, SLOTS};
 use crate::memtable::Memtable;
 use crate::search::Page;
 
-const FIRST_LINES: usize = if cfg!(any(test, loom)) { 1 } else { 128 };
+const FIRST_LINES: usize = if cfg!(loom) {
+    1
+} else if cfg!(test) {
+    8
+} else {
+    128
+};
 const FIRST_ID_BITS: u32 = if cfg!(loom) { 10 } else { 20 };
 /// Leaves three bits of hash. So a get looks at another key's entry every second time, and if there is nothing at one,
 /// when a table is full: as long as the way through so large a tree takes. Enough for 4 GiB of entries.
 const MOST_ID_BITS: u32 = if cfg!(test) { 22 } else { 29 };
 /// What so many bits can name. The table is made for no more, whatever is expected.
 const MOST_BYTES: usize = 8 << MOST_ID_BITS;
-/// Leaves that an insert walks to fill a table: some 5 µs, or 50 if no page of it has been touched yet.
+/// Leaves that an insert walks to fill a table: some 5 µs, or 200 while few of its pages have been touched yet.
 const LEAVES_A_TURN: usize = if cfg!(loom) { 2 } else { 8 };
 /// Keys a line when a table is outgrown: then a line has lost a quarter of a key in the mean, one in 43.
 const FULL_LINE: f64 = 11.3;
@@ -157,7 +163,7 @@ impl Table {
     }
 
     fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + Kept::<Table>::NODE_BYTES
+        self.lines.bytes() + Kept::<Table>::NODE_BYTES
     }
 
     #[inline]

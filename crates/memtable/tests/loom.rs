@@ -194,7 +194,7 @@ fn while_a_table_grows(expected_bytes: usize, times: usize, other: fn(&Memtable)
 }
 
 /// Enough for a table of one line a key.
-const EXPECTED_BYTES: usize = 16 << 10;
+const EXPECTED_BYTES: usize = 64 << 10;
 
 #[test]
 fn a_version_that_comes_while_the_table_of_newest_ones_grows_is_found() {
