@@ -1,5 +1,6 @@
-//! A directory of up to three files of a log, of any bytes or changed ones: recovery in every mode,
-//! inspection and repair end without panic, and a log that opens takes a record that is found again.
+//! The directory of a log, with a start file and without, its files of any bytes or changed ones: recovery
+//! in every mode, inspection and repair end without panic, and a log that opens takes a record that is
+//! found again.
 #![no_main]
 
 use std::io::IoSlice;
@@ -8,12 +9,15 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use stratalog_base::fs::SimFs;
+use stratalog_base::fs::{Fs, SimFs};
 use stratalog_wal::inspect::inspect;
 use stratalog_wal::repair::salvage_into;
-use stratalog_wal::{Backend, Durability, Log, LogOptions, RecoveryMode, Wal, recover};
+use stratalog_wal::start_file::{self, Start};
+use stratalog_wal::{
+    Backend, Durability, Log, LogOptions, Recovered, RecoveryMode, Wal, recover,
+};
 
-const NAMES: [&str; 5] = ["000001.wal", "000002.wal", "000003.wal", "ring.wal", "000009.wal"];
+const LOG_ID: u64 = 7;
 const MODES: [RecoveryMode; 4] = [
     RecoveryMode::TornTail,
     RecoveryMode::Strict,
@@ -45,31 +49,43 @@ fn options(backend: Backend) -> LogOptions {
     }
 }
 
-/// Three segments and a ring that holds the last records.
-fn sound() -> &'static Vec<(String, Vec<u8>)> {
-    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
-    FILES.get_or_init(|| {
-        let fs = SimFs::new();
-        let options = options(Backend::LockFree);
-        let (log, _) = Log::open(fs.shared(), Path::new(""), options).expect("the disk works");
-        for i in 0..24_u8 {
-            let class = if i < 20 { Durability::Sync } else { Durability::Process };
-            let record = vec![i; usize::from(i) * 3];
-            let ticket = log.append(&[IoSlice::new(&record)], class).expect("there is room");
-            ticket.wait().expect("the disk works");
-        }
-        let fs = fs.kill();
-        let name = |path: &Path| path.to_string_lossy().into_owned();
-        fs.files().iter().map(|(path, _)| (name(path), fs.read_file(path))).collect()
-    })
+type Files = Vec<(String, Vec<u8>)>;
+
+/// Three segments and a ring that holds the last records; the second time, the segments before them were
+/// removed, and a start file says so.
+fn sound(is_cut: bool) -> &'static Files {
+    static FILES: OnceLock<[Files; 2]> = OnceLock::new();
+    &FILES.get_or_init(|| [false, true].map(make))[usize::from(is_cut)]
 }
 
-fn build(fates: &[Fate<'_>]) -> SimFs {
-    let (fs, sound) = (SimFs::new(), sound());
-    for (name, bytes) in sound {
-        let of_file = NAMES.iter().position(|it| it == name).and_then(|at| fates.get(at));
+fn make(is_cut: bool) -> Files {
+    let (fs, options) = (SimFs::new(), options(Backend::LockFree));
+    let nothing = Recovered::empty(LOG_ID);
+    let log = Log::create(fs.shared(), Path::new(""), options, &nothing, 0);
+    let log = log.expect("the disk works");
+    let append = |bytes: &[u8], class| {
+        let ticket = log.append(&[IoSlice::new(bytes)], class).expect("there is room");
+        ticket.wait().expect("the disk works")
+    };
+    if is_cut {
+        let goes = (0..4).map(|_| append(&[b'x'; 300], Durability::Sync).end).max();
+        append(b"stays", Durability::Sync);
+        log.truncate_before(goes.expect("four records")).expect("the disk works");
+    }
+    for i in 0..24_u8 {
+        let class = if i < 20 { Durability::Sync } else { Durability::Process };
+        append(&vec![i; usize::from(i) * 3], class);
+    }
+    let fs = fs.kill();
+    let name = |path: &Path| path.to_string_lossy().into_owned();
+    fs.files().iter().map(|(path, _)| (name(path), fs.read_file(path))).collect()
+}
+
+fn build(fates: &[Fate<'_>], is_cut: bool) -> SimFs {
+    let (fs, sound) = (SimFs::new(), sound(is_cut));
+    for (i, (name, bytes)) in sound.iter().enumerate() {
         let mut bytes = bytes.clone();
-        match of_file {
+        match fates.get(i) {
             None | Some(Fate::Keep) => {}
             Some(Fate::Lose) => continue,
             Some(Fate::Change(changes)) => {
@@ -87,9 +103,15 @@ fn build(fates: &[Fate<'_>]) -> SimFs {
     fs
 }
 
-fuzz_target!(|input: (Vec<Fate<'_>>, u8)| {
-    let (fates, choice) = input;
-    let (fs, dir) = (build(&fates), Path::new(""));
+fuzz_target!(|input: (Vec<Fate<'_>>, u8, u16)| {
+    let (fates, choice, start) = input;
+    let (fs, dir) = (build(&fates, choice / 9 % 2 == 1), Path::new(""));
+    if choice / 18 % 4 == 3 {
+        // Whole, and of this log, but of another time.
+        let start = Start { log_id: LOG_ID, position: u64::from(start) * 8 };
+        _ = fs.remove(Path::new(start_file::NAME));
+        start.raise(&fs, dir).expect("the disk works");
+    }
     let before = fs.ops();
     for mode in MODES {
         let mut last = 0;

@@ -112,7 +112,7 @@ pub mod waiters;
 pub use alerts::{Alert, AlertListener, AlertThresholds};
 pub use log::Log;
 pub use options::{Archive, Backend, LogOptions, Overflow, Retention};
-pub use reader::{Reader, Record};
+pub use reader::{Reader, Record, Records};
 pub use recovered::{Dropped, FIRST_POSITION, Progress, Recovered, RecoveryMode, SegmentEnd};
 pub use recovery::{recover, recover_with_progress};
 pub use stats::{Health, LogStats};
@@ -242,7 +242,7 @@ pub trait Wal: Send + Sync + Debug {
     ///
     /// # Errors
     /// If the first segment cannot be read; never because it is removed at the same time.
-    fn reader(&self, from: Position) -> Result<Reader>;
+    fn reader(&self, from: Position) -> Result<Box<dyn Records>>;
 
     /// Makes all that has a ticket survive a power cut, marks the log as closed, and ends its threads.
     /// Closing again does nothing.

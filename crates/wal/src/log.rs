@@ -19,7 +19,7 @@ use crate::files::Files;
 use crate::frame::{self, Draft, Kind};
 use crate::lifecycle;
 use crate::options::{Backend, LogOptions};
-use crate::reader::Reader;
+use crate::reader::{Reader, Records};
 use crate::recovery::{FIRST_POSITION, Progress, Recovered, RecoveryMode};
 use crate::segment::{Header, Identity, Link};
 use crate::stats::{LogStats, is_sampled};
@@ -202,6 +202,14 @@ impl Log {
         lifecycle::resume(&self.core)
     }
 
+    /// [`Wal::reader`], as the type that it is.
+    ///
+    /// # Errors
+    /// As [`Wal::reader`].
+    pub fn reader(&self, from: Position) -> Result<Reader> {
+        Reader::new(self.core.clone(), from)
+    }
+
     /// What the log has done so far, and how it is. Lists the directory, and takes for a moment each of the locks that
     /// who waits, seals or removes takes, too. Of the queue it takes the lock twice. In a ring it looks at the heads of
     /// all that waits, 8 MiB by default, so writers find lines of memory shared, and nothing locked.
@@ -335,8 +343,8 @@ impl Wal for Log {
         self.core.truncate_before(position)
     }
 
-    fn reader(&self, from: Position) -> Result<Reader> {
-        Reader::new(self.core.clone(), from)
+    fn reader(&self, from: Position) -> Result<Box<dyn Records>> {
+        Ok(Box::new(Log::reader(self, from)?))
     }
 
     fn close(&self) -> Result<()> {

@@ -30,7 +30,31 @@ pub struct Record<'a> {
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// Reads a log, in the order of positions, while it is being written.
+/// What [`crate::Wal::reader`] gives: the records of any log, in the order of positions, while it is being
+/// written. [`Reader`] is that of [`crate::Log`].
+pub trait Records: Send + fmt::Debug {
+    /// From now on gives only records that survive a power cut.
+    #[must_use]
+    fn durable_only(self: Box<Self>) -> Box<dyn Records>;
+
+    /// Where it will look next: one past the last record given.
+    fn position(&self) -> Position;
+
+    /// The next record, or `None` if there is none yet. A record whose ticket is done is there.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if records at this position were removed; or if they cannot be read.
+    /// The position stays the same.
+    fn next(&mut self) -> Result<Option<Record<'_>>>;
+
+    /// The next record; waits until there is one, or for so long, and returns `None` then.
+    ///
+    /// # Errors
+    /// As [`Records::next`]; [`Error::Closed`] or [`Error::Poisoned`] if no more will come.
+    fn wait_next(&mut self, limit: Option<Duration>) -> Result<Option<Record<'_>>>;
+}
+
+/// Reads a [`crate::Log`], in the order of positions, while it is being written.
 ///
 /// It sees a record once it survives the death of the process: when its ticket is done at the latest. In a mapped
 /// ring that is as soon as it is appended, and who waits for the next record writes it out of the ring; elsewhere a
@@ -213,6 +237,24 @@ impl Reader {
     }
 }
 
+impl Records for Reader {
+    fn durable_only(self: Box<Self>) -> Box<dyn Records> {
+        Box::new(Reader::durable_only(*self))
+    }
+
+    fn position(&self) -> Position {
+        Reader::position(self)
+    }
+
+    fn next(&mut self) -> Result<Option<Record<'_>>> {
+        Reader::next(self)
+    }
+
+    fn wait_next(&mut self, limit: Option<Duration>) -> Result<Option<Record<'_>>> {
+        Reader::wait_next(self, limit)
+    }
+}
+
 fn removed(start: Position) -> Error {
     Error::InvalidArgument(format!("records before position {start} were removed"))
 }
@@ -258,9 +300,10 @@ impl Source {
             let len = (end - position).min(READ_BYTES.max(wanted));
             self.buffer.resize(len as usize, 0);
             self.start = position;
-            let read = self.file.read_at(&mut self.buffer, self.header.offset(position))?;
-            if read < self.buffer.len() {
-                self.buffer.clear();
+            let read = self.file.read_at(&mut self.buffer, self.header.offset(position));
+            if read.as_ref().ok() != Some(&self.buffer.len()) {
+                self.buffer.clear(); // What is in it was not read there.
+                read?;
                 return Err(self.corrupt(position, "the file ends before what was written"));
             }
         }

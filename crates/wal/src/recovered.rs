@@ -65,9 +65,9 @@ pub struct Progress {
 /// What recovery found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
-    /// Identifies the log; `None` if there was no readable segment.
+    /// Identifies the log; `None` if there was no readable segment and no start file.
     pub log_id: Option<u64>,
-    /// Where the log ends: one past the last valid frame, or [`FIRST_POSITION`] if there is none.
+    /// Where the log ends: one past the last valid frame, or where the log starts, if that is more.
     pub end: Position,
     /// Up to where the log says of itself that it was durable. What lies above was read back, but may
     /// be in the page cache only.
@@ -84,6 +84,8 @@ pub struct Recovered {
     pub dropped: Vec<Dropped>,
     /// Whether the log was closed and is whole.
     pub clean_close: bool,
+    /// What lies below was truncated; 0 if nothing was.
+    pub(crate) start: Position,
     /// The index of the segment that continues the log.
     pub(crate) next_index: u64,
     /// What it continues.
@@ -110,6 +112,7 @@ impl Recovered {
             segments: Vec::new(),
             dropped: Vec::new(),
             clean_close: false,
+            start: 0,
             next_index: 1,
             previous: None,
         }

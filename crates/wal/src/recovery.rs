@@ -19,7 +19,8 @@
 //! - REC-7: a salvage takes every whole frame of every segment whose header it can read, and says of
 //!   each file what it left out. Where a segment is lost it goes on with the next older file: that
 //!   may hold records which the log had dropped, and replaced by those that are lost.
-//! - REC-8: below the start that the start file gives nothing is missed.
+//! - REC-8: below the start that the start file gives nothing is missed. So nothing may be appended there:
+//!   where the log ends before its start, it goes on at that.
 //! - REC-9: a record that is wanted, has the right checksum and does not decompress is no tail that a power cut could
 //!   leave: it is damage, wherever it lies, and where damage ends the log it ends before that record.
 
@@ -186,6 +187,12 @@ pub(crate) fn read_log(
     }
     if let Some(newest) = chain.last().filter(|_| whole && !recovery.found.clean_close) {
         recovery.replay_ring(newest, on_progress, on_frame)?;
+    }
+    if let Some(start) = start
+        && *recovery.found.log_id.get_or_insert(start.log_id) == start.log_id
+    {
+        recovery.found.start = start.position;
+        recovery.found.end = recovery.found.end.max(start.position); // REC-8
     }
     Ok(recovery.finish(&chain))
 }
@@ -460,9 +467,11 @@ impl Recovery<'_> {
 
     fn finish(self, chain: &[Header]) -> Recovered {
         let Recovery { indices, mut found, .. } = self;
+        // Where whatever is newer takes over: that of an older session may have replaced several.
         let end_of = |index| {
-            let links = chain.iter().filter_map(|header| header.link.previous);
-            links.filter(|link| link.index >= index).map(|link| link.end).min().unwrap_or(found.end)
+            let newer = chain.iter().filter(|header| header.id.index > index);
+            let begins = newer.map(|it| it.link.previous.map_or(it.link.base, |link| link.end));
+            begins.min().unwrap_or(found.end)
         };
         found.segments =
             indices.iter().map(|&index| SegmentEnd { index, end: end_of(index) }).collect();

@@ -266,9 +266,13 @@ impl Spare {
         file.sync()?;
         drop(file);
         let path = dir.join(file_name(id.index));
-        if !fs.open(&path).is_err_and(|error| error.is_not_found()) {
-            let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-            return Err(Error::io("create", &path, exists));
+        match fs.open(&path) {
+            Ok(_) => {
+                let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+                return Err(Error::io("create", &path, exists));
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
         }
         fs.rename(&dir.join(unready_name(id.index)), &path)?;
         fs.sync_dir(dir)?;

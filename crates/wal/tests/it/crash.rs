@@ -4,15 +4,23 @@
 //! prints the seed, and `STRATALOG_CRASH_SEED` runs that one only. Where threads write, the same seed
 //! meets the same calls in another order now and then.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use stratalog_base::fs::{SimFs, SimRng};
+use stratalog_base::sync::Mutex;
 use stratalog_base::{Error, Result};
-use stratalog_wal::{Durability, Log, LogOptions, Position, RecoveryMode, Wal};
+use stratalog_wal::start_file::Start;
+use stratalog_wal::{
+    Archive, Backend, Durability, Log, LogOptions, Position, RecoveryMode, Retention, Wal,
+};
 
 use crate::support::*;
 
-fn seeds() -> std::ops::Range<u64> {
+pub fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     match number("STRATALOG_CRASH_SEED") {
         Some(seed) => seed..seed + 1,
@@ -28,6 +36,27 @@ enum Keep {
     /// In the log, which makes them durable: [`Log::open`].
     InLog,
 }
+
+/// Records of segments that were archived before they were removed.
+type Archived = Arc<Mutex<BTreeSet<Record>>>;
+
+fn archive_into(archived: &Archived, fs: &SimFs) -> Archive {
+    let (archived, fs) = (archived.clone(), fs.clone());
+    Archive::new(move |path| {
+        archived.lock().extend(records_of(&fs, path)?);
+        Ok(())
+    })
+}
+
+/// What a segment holds, whatever became of the others.
+fn records_of(fs: &SimFs, path: &Path) -> Result<Vec<Record>> {
+    let alone = SimFs::new();
+    alone.write_file(path, &fs.read_file(path));
+    Ok(read_from(&alone, 0, RecoveryMode::Salvage)?.0)
+}
+
+/// How often the backend changed from one to another, and how often the power went off in that.
+type Changes = BTreeMap<(&'static str, &'static str), [u64; 2]>;
 
 /// What the caller of a log knows across its lives.
 struct History {
@@ -48,6 +77,9 @@ struct History {
     /// What the caller has taken out of the log, as an engine does into tables.
     tables: Vec<Vec<u8>>,
     flushed: Position,
+    /// What was removed, if that is archived.
+    archived: Option<Archived>,
+    changes: Changes,
 }
 
 impl History {
@@ -59,6 +91,15 @@ impl History {
         options.segments_ahead = rng.chance(1, 3);
         options.sync_every_bytes = if rng.chance(1, 3) { 300 } else { u64::MAX };
         options.compress_from_bytes = rng.chance(1, 4).then_some(30);
+        let mut archived = None;
+        if keep == Keep::InLog && rng.chance(1, 2) {
+            archived = Some(Archived::default());
+            options.retention = match rng.below(3) {
+                0 => Retention::Everything, // Truncated by the caller only.
+                1 => Retention::Segments(rng.below(4) as usize),
+                _ => Retention::Age(Duration::from_micros(rng.below(300))),
+            };
+        }
         let mix = MIXES[rng.below(6) as usize];
         History {
             keep,
@@ -71,6 +112,8 @@ impl History {
             durable_count: 0,
             tables: Vec::new(),
             flushed: 0,
+            archived,
+            changes: Changes::new(),
         }
     }
 
@@ -80,6 +123,7 @@ impl History {
         let (records, found) = read_from(fs, self.flushed, mode)?;
         assert_eq!(read_from(fs, self.flushed, mode)?, (records.clone(), found.clone()), "R5");
 
+        self.note_removals(fs)?;
         let (positions, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         // What truncation took counts as recovered: it is not missed, and may come back as long as the
         // truncation has not returned.
@@ -91,7 +135,11 @@ impl History {
         assert!(recovered.len() >= owed_count, "{} of {owed_count} records", recovered.len());
 
         let log = match self.keep {
-            Keep::InLog => Log::open(fs.shared(), Path::new(""), self.options.clone())?.0,
+            Keep::InLog => {
+                let archive = self.archived.as_ref().map(|archived| archive_into(archived, fs));
+                let options = LogOptions { archive, ..self.options.clone() };
+                Log::open(fs.shared(), Path::new(""), options)?.0
+            }
             Keep::InTables => {
                 self.flushed = self.flushed.max(found.end);
                 self.tables = recovered.clone();
@@ -109,6 +157,27 @@ impl History {
             self.removable_count = self.removable_count.min(self.positions.len());
         }
         Ok(log)
+    }
+
+    /// What retention may have removed lies below the start; and what is archived is not gone before it is.
+    fn note_removals(&mut self, fs: &SimFs) -> Result<()> {
+        let Some(archived) = &self.archived else { return Ok(()) };
+        let start = Start::read(fs, Path::new(""))?.map_or(0, |start| start.position);
+        let count = self.positions.iter().take_while(|at| **at < start).count();
+        if self.options.retention != Retention::Everything {
+            self.removable_count = count;
+        }
+        let mut kept = archived.lock().clone();
+        for name in segment_names(fs) {
+            kept.extend(records_of(fs, Path::new(&name))?);
+        }
+        // Above may be what the power cut took.
+        let below_start =
+            self.positions.iter().copied().zip(self.tried.iter().cloned()).take(count);
+        for record in below_start.take(self.acked_count) {
+            assert!(kept.contains(&record), "what was removed was archived: {record:?}");
+        }
+        Ok(())
     }
 
     /// How many of the first records were truncated, if the first one found is at `first`.
@@ -143,6 +212,9 @@ impl History {
             if rng.chance(1, 16) {
                 self.truncate(log, rng)?;
             }
+            if rng.chance(1, 12) {
+                self.change_backend(fs, log, rng)?;
+            }
             self.append(fs, log, rng)?;
         }
         if rng.chance(1, 8) {
@@ -151,6 +223,16 @@ impl History {
             self.durable_count = self.tried.len();
         }
         Ok(())
+    }
+
+    fn change_backend(&mut self, fs: &SimFs, log: &Log, rng: &mut SimRng) -> Result<()> {
+        let (from, to) = (log.backend(), Backend::ALL[rng.below(3) as usize]);
+        let was_off = fs.power_is_off();
+        let outcome = log.set_backend(to);
+        let [changed, cut] = self.changes.entry((from.name(), to.name())).or_default();
+        *changed += u64::from(outcome.is_ok());
+        *cut += u64::from(outcome.is_err() && !was_off);
+        outcome
     }
 
     fn append(&mut self, fs: &SimFs, log: &Log, rng: &mut SimRng) -> Result<()> {
@@ -190,8 +272,8 @@ impl History {
 }
 
 /// One history: up to six lives, each ended by a kill or a power cut at any call, also during
-/// creation and recovery.
-fn live(seed: u64, kills: bool, keep: Keep) {
+/// creation and recovery. Adds to `changes`.
+fn live(seed: u64, kills: bool, keep: Keep, changes: &mut Changes) {
     let rng = &mut SimRng::new(seed);
     let mut history = History::new(keep, seed, rng);
     let mut fs = SimFs::new();
@@ -208,12 +290,24 @@ fn live(seed: u64, kills: bool, keep: Keep) {
     }
     let log = history.open(&fs).unwrap();
     append(&log, b"the last", Durability::Sync).unwrap();
+    for (change, [changed, cut]) in history.changes {
+        let counts = changes.entry(change).or_default();
+        *counts = [counts[0] + changed, counts[1] + cut];
+    }
 }
 
 fn sweep(kills: bool, keep: Keep) {
+    let mut changes = Changes::new();
     for seed in seeds() {
-        let outcome = std::panic::catch_unwind(|| live(seed, kills, keep));
-        assert!(outcome.is_ok(), "STRATALOG_CRASH_SEED={seed}");
+        let one = AssertUnwindSafe(|| live(seed, kills, keep, &mut changes));
+        assert!(catch_unwind(one).is_ok(), "STRATALOG_CRASH_SEED={seed}");
+    }
+    for (from, to) in Backend::ALL.iter().flat_map(|from| Backend::ALL.map(|to| (*from, to))) {
+        let [changed, cut] = changes.get(&(from.name(), to.name())).copied().unwrap_or_default();
+        // Without the ring on one side no call is made.
+        let is_cut = cut > 0 || from == to || ![from, to].contains(&Backend::LockFree);
+        let is_tried = changed > 0 && is_cut;
+        assert!(is_tried || seeds().count() < 1_000, "{from:?} to {to:?}: {changed}, {cut} cut");
     }
 }
 

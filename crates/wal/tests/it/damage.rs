@@ -5,9 +5,10 @@ use std::io::IoSlice;
 use std::path::Path;
 
 use stratalog_base::Error;
-use stratalog_base::fs::SimFs;
+use stratalog_base::fs::{Fs, SimFs};
 use stratalog_wal::frame::{Draft, Kind, StreamId, put_promise};
 use stratalog_wal::segment::{Header, Identity, Link, Previous};
+use stratalog_wal::start_file::{self, Start};
 use stratalog_wal::{Backend, Durability, FIRST_POSITION, Log, LogOptions, RecoveryMode, Wal};
 
 use crate::support::*;
@@ -137,6 +138,42 @@ fn a_log_cut_at_damage_goes_on_and_opens_strictly_ever_after() {
     };
     log.truncate_before(u64::MAX).unwrap();
     assert_eq!(segment_names(&fs).len(), 1, "the dropped segments go with the others");
+}
+
+/// REC-8: what was appended then lay below the start, where no recovery looked for it; or was of another
+/// log than the start.
+#[test]
+fn a_log_that_is_damaged_below_its_start_goes_on_at_that() {
+    let fs = SimFs::new();
+    let (log, written) = several_segments(&fs);
+    log.sync().unwrap();
+    log.truncate_before(written[12].0).unwrap();
+    drop(log);
+    let segments = segment_names(&fs);
+    let start = u64::from_le_bytes(*fs.read_file(start_file::NAME)[24..].first_chunk().unwrap());
+    // All segments are lost; or they end in the first, before the start that a later one has left.
+    for is_lost in [true, false] {
+        let fs = fs.kill();
+        let at = if is_lost { start } else { written[24].0 };
+        if is_lost {
+            segments.iter().for_each(|name| fs.remove(Path::new(name)).unwrap());
+        } else {
+            fs.remove(Path::new(start_file::NAME)).unwrap();
+            Start { log_id: LOG_ID, position: at }.raise(&fs, Path::new("")).unwrap();
+            let newest = segments.last().unwrap();
+            fs.write_file(newest, &fs.read_file(newest)[..140]);
+        }
+        assert!(!is_lost || matches!(read(&fs, TornTail), Err(Error::Corrupt { .. })));
+        let (log, found) =
+            Log::open_with(fs.shared(), Path::new(""), options(400), PointInTime).unwrap();
+        assert_eq!((found.end, found.log_id), (at, Some(LOG_ID)));
+        let new = fill(&log, some_records(40));
+        assert!(new[0].0 >= at);
+        let (records, _) = read(&fs.kill(), TornTail).unwrap();
+        assert!(records.ends_with(&new), "{is_lost}");
+        log.sync().unwrap();
+        assert!(read(&fs.crash(1), TornTail).unwrap().0.ends_with(&new), "{is_lost}");
+    }
 }
 
 #[test]

@@ -46,6 +46,21 @@ fn a_reader_passes_marks_skips_and_segments() {
     }
 }
 
+/// It read them, if there were several: what was in them, or that they end too early.
+#[test]
+fn a_reader_passes_over_segments_that_a_later_session_replaced() {
+    for options in all_options(200) {
+        let (mut fs, mut written) = (SimFs::new(), Vec::new());
+        for _ in 0..4 {
+            let (log, _) = Log::open(fs.shared(), Path::new(""), options.clone()).unwrap();
+            assert_eq!(rest(&mut log.reader(0).unwrap()), written);
+            written.extend(fill(&log, some_records(40)));
+            drop(log);
+            fs = fs.kill(); // Not all was synced: the next session begins with the rest.
+        }
+    }
+}
+
 /// A reservation at the end of the log was taken for something to read: waiting was over at once.
 #[test]
 fn a_reader_waits_behind_what_is_no_record() {

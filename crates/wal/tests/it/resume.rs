@@ -219,6 +219,45 @@ fn a_log_goes_on_after_a_short_write() {
     fail_each_call(FaultKind::ShortWrite);
 }
 
+/// The same, but it is going on that fails, at its `n`-th call of any kind.
+fn fail_to_go_on(options: &LogOptions, kind: FaultKind, n: u64) -> bool {
+    let fs = SimFs::new();
+    let log = create(&fs, options.clone());
+    let backend = options.backend.name();
+    let mut run = Run::new(&log, &fs, format!("{backend} {kind:?} on call {n} of resuming"));
+    run.append(20).unwrap();
+    fs.inject(Fault::new(Op::Write, FaultKind::ShortWrite).for_ever());
+    while run.append(30).is_ok() {}
+    fs.clear_faults();
+    let hits = fs.faults_hit();
+    fs.inject(Fault::new(On::Any, kind).after(n));
+    run.resume();
+    let is_hit = fs.faults_hit() > hits;
+    fs.clear_faults();
+    run.check_all();
+    run.append(3).unwrap();
+    run.settle();
+    run.check_all();
+    run.check_reader();
+    is_hit
+}
+
+#[test]
+fn a_log_goes_on_after_an_error_of_any_call_of_going_on() {
+    for ahead in [false, true] {
+        for options in all_options(300) {
+            let options = LogOptions { segments_ahead: ahead, ..options };
+            for kind in [FaultKind::Eio, FaultKind::NoSpace] {
+                let mut n = 0;
+                while fail_to_go_on(&options, kind, n) {
+                    n += 1;
+                }
+                assert!(n > 10, "there are enough calls: {n}");
+            }
+        }
+    }
+}
+
 /// A ticket that nobody has looked at before the log went on says the truth.
 #[test]
 fn a_ticket_from_before_a_failure_is_not_done_without_its_record() {

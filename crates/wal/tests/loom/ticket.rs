@@ -13,7 +13,7 @@ use stratalog_base::sync::{Condvar, Instant, Mutex};
 use stratalog_base::{Error, Result};
 use stratalog_wal::group::GroupCommit;
 use stratalog_wal::{
-    Callback, Durability, FIRST_POSITION, Place, Position, Reader, Ticket, Wal, Watermarks,
+    Callback, Durability, FIRST_POSITION, Place, Position, Records, Ticket, Wal, Watermarks,
 };
 
 const END: Position = 24;
@@ -63,7 +63,7 @@ impl Wal for Mark {
     fn truncate_before(&self, _: Position) -> Result<()> {
         unreachable!()
     }
-    fn reader(&self, _: Position) -> Result<Reader> {
+    fn reader(&self, _: Position) -> Result<Box<dyn Records>> {
         unreachable!()
     }
     fn close(&self) -> Result<()> {
