@@ -2,9 +2,10 @@
 //! fresh segment with.
 //!
 //! # Invariants
-//! - CARRY-1: what is carried is all that lies at or above the greatest promise of the log and its start,
-//!   from segments and ring, at the same positions. The fresh segment links to where that begins, so the
-//!   old copies do not count any more once it has its name, and do until then.
+//! - CARRY-1: what is carried is all that lies at or above the greatest promise of the log, from
+//!   segments and ring, at the same positions; nothing, if all of that lies below the start. The fresh
+//!   segment links to where that begins, so the old copies do not count any more once it has its name,
+//!   and do until then.
 
 use std::path::Path;
 
@@ -93,8 +94,11 @@ pub fn collect(
         let is_record = frame.kind == Kind::Record && frame.position >= from;
         Ok(if is_record { Taken::Record } else { Taken::No })
     })?;
-    drop_durable(&mut kept, &mut bytes, found.durable.max(found.start));
+    drop_durable(&mut kept, &mut bytes, found.durable);
     let closed = closed.filter(|(base, _)| *base >= found.start);
+    if kept.last().is_some_and(|last| last.position < found.start) {
+        drop_durable(&mut kept, &mut bytes, found.start);
+    }
     Ok(match (kept.first(), closed) {
         // The close mark itself may not be durable: the log goes on in its place.
         (None, Some((base, previous))) => Carried { base, previous, frames: bytes, found },
