@@ -56,7 +56,7 @@
 //! | `out.rs` | blocks behind one write buffer |
 //! | `writer.rs` | [`TableWriter`] |
 //! | `shared.rs` | a decoded block in one allocation, with a count of handles |
-//! | `slab.rs` | memory for decoded blocks, in huge pages |
+//! | `slab.rs`, `slab/` | memory for decoded blocks, in huge pages |
 //! | `grace.rs` | when what was evicted can be freed |
 //! | `cache.rs`, `cache/` | [`BlockCache`]: clock and limits; the slots of a table |
 //! | `handles.rs` | [`Handles`]: more files than may be open |

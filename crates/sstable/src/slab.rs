@@ -19,6 +19,8 @@
 //! - SLAB-5: a new slab is mapped only if free cells are then at most `most_free_bytes`.
 #![expect(unsafe_code, reason = "cuts mapped memory into cells")]
 
+mod class;
+
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -27,21 +29,17 @@ use stratalog_base::budget::Account;
 use stratalog_base::pages::{HUGE_PAGE_BYTES, map_huge, unmap_huge};
 use stratalog_base::sync::{AtomicUsize, Mutex, Ordering};
 
+use self::class::{CLASSES, Class, class_numbered, class_of};
+
 /// Cells and headers fill whole cache lines.
 const ALIGN: usize = 64;
-/// Classes of slabs, in bytes: below and above the allocator is as good.
-const MIN_BYTES: usize = 1 << 10;
-const MAX_BYTES: usize = 64 << 10;
-/// Classes between two powers of two.
-const STEPS: usize = 8;
+const HEADER_BYTES: usize = size_of::<Header>();
 /// While all blocks of a cache have less, they come from the allocator.
 const SMALL_BYTES: usize = 32 << 20;
 /// The part of a cache's limit that may be free cells.
 const FREE_SHARE: usize = 32;
 /// The part of all slabs that are closed together: all places of the clock are looked at for it.
 const CLOSE_SHARE: usize = 128;
-
-const CLASSES: usize = (MAX_BYTES.ilog2() - MIN_BYTES.ilog2()) as usize * STEPS;
 
 /// The slabs of a cache.
 #[derive(Debug)]
@@ -115,41 +113,6 @@ pub(crate) struct Cell {
     /// What it counts as: of a slab, its share in that.
     pub(crate) bytes: usize,
     pub(crate) is_slab: bool,
-}
-
-/// Cells of one size.
-#[derive(Clone, Copy)]
-struct Class {
-    number: usize,
-    cell_bytes: usize,
-}
-
-impl Class {
-    /// How many cells a slab has.
-    fn cells(self) -> usize {
-        (HUGE_PAGE_BYTES - size_of::<Header>()) / self.cell_bytes
-    }
-
-    /// What a cell counts as, so that all cells of a slab are the slab.
-    fn share(self) -> usize {
-        HUGE_PAGE_BYTES / self.cells()
-    }
-}
-
-/// The class whose cells have at least `bytes`.
-fn class_of(bytes: usize) -> Option<Class> {
-    if !(MIN_BYTES..=MAX_BYTES - MAX_BYTES / STEPS).contains(&bytes) {
-        return None;
-    }
-    let power = bytes.ilog2();
-    let step = (1 << power) / STEPS;
-    let steps = (bytes - (1 << power)).div_ceil(step);
-    Some(class_numbered((power - MIN_BYTES.ilog2()) as usize * STEPS + steps))
-}
-
-fn class_numbered(number: usize) -> Class {
-    let power = MIN_BYTES << (number / STEPS);
-    Class { number, cell_bytes: power + number % STEPS * (power / STEPS) }
 }
 
 fn layout(bytes: usize) -> Layout {
@@ -407,6 +370,7 @@ fn load(bytes: &AtomicUsize) -> usize {
 mod tests {
     use stratalog_base::fs::SimRng;
 
+    use super::class::{MAX_BYTES, MIN_BYTES, STEPS};
     use super::*;
 
     /// Slabs of which `most_free` may be free, whatever little there is besides.
