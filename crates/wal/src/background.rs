@@ -230,12 +230,13 @@ fn sync(core: &Core) {
 }
 
 fn files_step(core: &Core) {
+    // Nobody may write for long, and what was found may be too much.
+    let mut next = core.options.segment_age.into_iter().chain(core.keep_to_limits()).min();
     loop {
-        // First of all without being raised: nobody may write for long, and what was found may be too much.
-        let next = core.step_files();
         let deadline = next.and_then(|after| Instant::now().checked_add(after));
         if core.files_alarm.wait(deadline) == Wake::Stopped {
             return;
         }
+        next = core.step_files();
     }
 }

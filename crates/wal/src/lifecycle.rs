@@ -163,6 +163,11 @@ impl Core {
             next = Some(if left.is_zero() { limit } else { left });
         }
         _ = self.files.make_ahead(); // The log goes on without.
+        next.into_iter().chain(self.keep_to_limits()).min()
+    }
+
+    /// Removes what retention does not keep, and tells of the log's size; returns after how long to do so again.
+    pub fn keep_to_limits(&self) -> Option<Duration> {
         let (unretained, next_unretained) = self.files.unretained();
         let retry = unretained.and_then(|position| self.retain_from(position));
         if self.alerts.is_listening()
@@ -170,7 +175,7 @@ impl Core {
         {
             self.alerts.log_bytes(bytes);
         }
-        next.into_iter().chain(next_unretained).chain(retry).min()
+        next_unretained.into_iter().chain(retry).min()
     }
 
     /// Removes what lies below `position`. If that fails, tells so, for the log goes on with more segments than it

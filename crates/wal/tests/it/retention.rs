@@ -130,8 +130,11 @@ fn a_segment_is_archived_before_it_goes_or_stays() {
     assert_eq!(segment_names(&fs), before[before.len() - 1..]);
 }
 
+/// Files by name.
+type Archived = Vec<(String, Vec<u8>)>;
+
 /// An archive in memory, the first `failures` calls of which fail: its files, as they came, and the hook.
-fn an_archive(fs: &SimFs, failures: u32) -> (Arc<Mutex<Vec<(String, Vec<u8>)>>>, Archive) {
+fn an_archive(fs: &SimFs, failures: u32) -> (Arc<Mutex<Archived>>, Archive) {
     let archived = Arc::new(Mutex::new(Vec::new()));
     let (fs, files, left) = (fs.clone(), archived.clone(), Mutex::new(failures));
     let hook = move |path: &Path| {

@@ -61,7 +61,7 @@ fn records_are_counted_and_nothing_else() {
         let batch: Vec<_> = (0..7).map(|_| &b"one of a batch"[..]).collect();
         log.append_batch(&batch, Durability::Sync, &mut Vec::new()).unwrap().wait().unwrap();
         let big = [7; 3000];
-        let _ = log.append_batch(&[&big, b"small"], Durability::Process, &mut Vec::new()).unwrap();
+        drop(log.append_batch(&[&big, b"small"], Durability::Process, &mut Vec::new()).unwrap());
         append(&log, b"durable", Durability::Sync).unwrap();
         assert_eq!(counts(), (61, 0), "{:?}", options.backend);
         let stats = log.stats();
