@@ -187,7 +187,7 @@ impl Alerts {
     /// What is not to be kept could not go; for the first failure in a row.
     pub fn retention_failed(&self, error: &Error) {
         if let Some(watch) = &self.watch {
-            watch.listener.tell(&Alert::RetentionFailed { why: error.to_string() });
+            watch.tell(Alert::RetentionFailed { why: error.to_string() });
         }
     }
 
