@@ -163,7 +163,8 @@ impl Core {
     /// threads than processors the one that should write, or is in the midst of it, may wait for a processor itself;
     /// and if all others then wait for room, a processor has nothing to do.
     ///
-    /// Not by one whose turn it is, for others wait for that. The caller's record has its place already, so a failure, or a panic, is told to whoever waits for it or appends next.
+    /// Not by one whose turn it is, for others wait for that. The caller's record has its place already, so a failure, or
+    /// a panic, is told to whoever waits for it or appends next.
     #[cold]
     fn help(&self) {
         if !matches!(self.options.overflow, Overflow::Block | Overflow::WriteThrough) {
