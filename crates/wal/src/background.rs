@@ -19,7 +19,7 @@ use stratalog_base::{Error, Result};
 
 use crate::alarm::Wake;
 use crate::core::Core;
-use crate::stats::Health;
+use crate::stats::{Cause, Health};
 
 /// How long a log that is dropped waits for a thread in the midst of a call.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
@@ -168,7 +168,7 @@ impl Threads {
                 pulse(&core.threads).set(health);
                 if health == Health::Dead {
                     // Those who count on it by now are served once more; later ones serve themselves.
-                    let serve = || _ = core.durable_to(core.reserved(), None);
+                    let serve = || _ = core.durable_to(core.reserved(), None, Cause::Age);
                     _ = catch_unwind(AssertUnwindSafe(serve));
                     core.alerts.thread_died(name);
                 }
@@ -225,7 +225,7 @@ fn write(core: &Core) {
 fn sync(core: &Core) {
     while core.sync_alarm.wait(None) == Wake::Raised {
         // A failure has stopped the log, which tells everyone who asks.
-        _ = core.durable_to(core.reserved(), None);
+        _ = core.durable_to(core.reserved(), None, Cause::Age);
     }
 }
 

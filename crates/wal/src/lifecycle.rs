@@ -57,9 +57,9 @@ fn close_core(core: &Core) -> Result<()> {
     core.check()?;
     let end = core.stop(Error::Closed);
     core.write_to(end, None, Cause::Close)?;
-    core.durable_to(end, None)?;
+    core.durable_to(end, None, Cause::Close)?;
     let end = core.write_close_mark(end)?;
-    core.durable_to(end, None).map(|_| ())
+    core.durable_to(end, None, Cause::Close).map(|_| ())
 }
 
 /// Lets another backend write from now on.

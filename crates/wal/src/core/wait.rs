@@ -41,8 +41,11 @@ impl Core {
             return Ok(true);
         }
         let began = Instant::now();
-        let is_done =
-            if syncs { self.durable_to(end, deadline) } else { self.log_to(end, deadline) };
+        let is_done = if syncs {
+            self.durable_to(end, deadline, Cause::Waiter)
+        } else {
+            self.log_to(end, deadline)
+        };
         self.counters.waited(began.elapsed());
         is_done
     }
@@ -128,24 +131,34 @@ impl Core {
 
     /// Returns once all below `end` survives a power cut, or `false` at the deadline. Who leads the sync
     /// writes first, for all who wait: so those need not write, each for itself, what a sync waits for.
-    pub fn durable_to(&self, end: Position, deadline: Option<Instant>) -> Result<bool> {
+    pub fn durable_to(
+        &self,
+        end: Position,
+        deadline: Option<Instant>,
+        cause: Cause,
+    ) -> Result<bool> {
         if self.durable.reached() >= end {
             return Ok(true);
         }
-        self.durable.reach_until(end, deadline, |()| self.lead(|| self.sync(end)))
+        self.durable.reach_until(end, deadline, |()| self.lead(|| self.sync(end, cause)))
     }
 
     /// Writes what can be written, at least up to `end`, and syncs it. For the holder of the seat.
-    fn sync(&self, end: Position) -> Result<Position> {
-        self.write_to(end.max(self.takeable()), None, Cause::Waiter)?;
+    fn sync(&self, end: Position, cause: Cause) -> Result<Position> {
+        self.write_to(end.max(self.takeable()), None, cause)?;
         let written = self.written.reached(); // LOG-1: before the sync begins.
+        self.sync_files()?;
+        self.mark_due.store(written, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn sync_files(&self) -> Result<()> {
         let began = Instant::now();
         self.files.sync()?;
         let took = began.elapsed();
         self.counters.synced(took);
         self.alerts.synced(took);
-        self.mark_due.store(written, Ordering::Relaxed);
-        Ok(written)
+        Ok(())
     }
 
     /// The end of what could be written now without waiting for anybody.
@@ -226,7 +239,7 @@ impl Core {
     /// Removes the segments that lie wholly below `position`, never the one being written.
     pub fn truncate_before(&self, position: Position) -> Result<()> {
         if self.files.needs_sync_before(position) {
-            self.durable.with_seat(|()| self.lead(|| self.files.sync()))?;
+            self.durable.with_seat(|()| self.lead(|| self.sync_files()))?;
         }
         self.files.truncate_before(position)
     }

@@ -112,7 +112,7 @@ fn a_callback_of_the_write_thread_finds_room_in_a_full_log() {
                 let others = [0; 3].map(|_| {
                     let user = log.clone();
                     let body = move || {
-                        (0..1000).for_each(|_| drop(ticket(&user, &[2; 40], Durability::Process)))
+                        (0..1000).for_each(|_| drop(ticket(&user, &[2; 40], Durability::Process)));
                     };
                     spawn("other", body).unwrap()
                 });
