@@ -101,25 +101,6 @@ fn a_short_write_is_never_acknowledged() {
     fail_each_call(Op::Write.into(), FaultKind::ShortWrite);
 }
 
-/// REC-4
-#[test]
-fn a_read_error_is_neither_damage_nor_the_end_of_the_log() {
-    let fs = SimFs::new();
-    run(&fs, options(150), &mut Vec::new(), &mut 0).unwrap();
-    for mode in [RecoveryMode::TornTail, RecoveryMode::Strict, RecoveryMode::PointInTime] {
-        for n in 0.. {
-            let fs = fs.kill();
-            fs.inject(Fault::new(On::Any, FaultKind::Eio).after(n));
-            let outcome = read(&fs, mode);
-            if fs.faults_hit() == 0 {
-                assert!(n > 10);
-                break;
-            }
-            assert!(matches!(outcome, Err(Error::Io { .. })), "call {n}: {outcome:?}");
-        }
-    }
-}
-
 #[test]
 fn an_error_of_the_receiver_ends_recovery() {
     let fs = SimFs::new();

@@ -1,7 +1,7 @@
 //! Real kills of a real writer, on the real file system, under each backend.
 //!
 //! `STRATALOG_KILLS` sets how many for each (default 4). The directory for temporary files must be on a file
-//! system on which a ring is mapped: ext2 to ext4, XFS or tmpfs.
+//! system on which rings are mapped, which the writer asserts.
 
 use std::io::{IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
