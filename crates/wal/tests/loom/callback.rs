@@ -10,8 +10,9 @@ use stratalog_wal::{Backend, Durability, LogOptions, Wal};
 use crate::disk::{Disk, Fails, log, options};
 use crate::model;
 
-/// A record's callback is called once, when the record is as its class says. If it `appends` another, it waits for that.
-fn a_callback_is_called(options: LogOptions, class: Durability, appends: bool) {
+/// A record's callback is called once, when the record is as its class says. If it appends
+/// another, in class `appends`, it waits for that.
+fn a_callback_is_called(options: LogOptions, class: Durability, appends: Option<Durability>) {
     model(move || {
         let disk = Disk::new(Fails::Nothing);
         let log = log(&disk, options.clone(), true, true);
@@ -24,7 +25,9 @@ fn a_callback_is_called(options: LogOptions, class: Durability, appends: bool) {
             let done = if class == Durability::Sync { here.durable() } else { logged };
             assert!(done >= end);
             // The log may be closed meanwhile.
-            if appends && let Ok(ticket) = user.append(&[IoSlice::new(b"b")], class) {
+            if let Some(class) = appends
+                && let Ok(ticket) = user.append(&[IoSlice::new(b"b")], class)
+            {
                 _ = ticket.wait();
             }
             count.fetch_add(1, Ordering::Relaxed);
@@ -37,21 +40,32 @@ fn a_callback_is_called(options: LogOptions, class: Durability, appends: bool) {
 
 #[test]
 fn a_callback_appends_to_a_log_whose_thread_writes() {
-    a_callback_is_called(options(Backend::SyncThread), Durability::Process, true);
+    a_callback_is_called(
+        options(Backend::SyncThread),
+        Durability::Process,
+        Some(Durability::Process),
+    );
 }
 
 #[test]
 fn a_callback_appends_after_a_sync() {
-    a_callback_is_called(options(Backend::Sync), Durability::Sync, true);
+    a_callback_is_called(options(Backend::Sync), Durability::Sync, Some(Durability::Sync));
+}
+
+/// Whoever syncs writes first, in a term of `durable`, and calls those who waited for that.
+#[test]
+fn a_callback_called_by_who_syncs_may_sync() {
+    let options = options(Backend::Sync);
+    a_callback_is_called(options, Durability::Process, Some(Durability::Sync));
 }
 
 #[test]
 fn a_callback_of_a_log_with_a_ring_is_called() {
-    a_callback_is_called(options(Backend::LockFree), Durability::Process, false);
+    a_callback_is_called(options(Backend::LockFree), Durability::Process, None);
 }
 
 #[test]
 fn a_callback_of_a_log_with_a_mapped_ring_is_called() {
     let options = LogOptions { ring_mapped: true, ..options(Backend::LockFree) };
-    a_callback_is_called(options, Durability::Process, false);
+    a_callback_is_called(options, Durability::Process, None);
 }
