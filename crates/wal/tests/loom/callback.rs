@@ -32,6 +32,9 @@ fn a_callback_is_called(options: LogOptions, class: Durability, appends: Option<
             }
             count.fetch_add(1, Ordering::Relaxed);
         });
+        if appends == Some(Durability::Sync) {
+            log.sync().unwrap();
+        }
         log.close().unwrap();
         assert_eq!(called.load(Ordering::Relaxed), 1);
         assert!((1..=2).contains(&disk.records().len()));
