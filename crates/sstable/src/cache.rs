@@ -19,8 +19,8 @@
 //! - CACHE-4: a slot is filled and emptied only under the clock's lock, or by the drop of its table.
 //! - CACHE-5: a filled slot holds one handle, which is dropped only after a grace period (GRACE-1).
 //! - CACHE-6: a block that came to [`BlockCache::insert`] is charged to the budget from then on until it is freed,
-//!   wherever its handles are: with the whole slab that it lies in, or by itself. While less than a quarter of the spare part is free, slots are not filled beyond
-//!   as much as that part.
+//!   wherever its handles are: with the whole slab that it lies in, or by itself. While less than a quarter of the
+//!   spare part is free, slots are not filled beyond as much as that part.
 //!
 //! Who wants a block for longer than a look takes a handle of its own, which outlives the eviction.
 //!

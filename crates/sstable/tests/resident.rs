@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::yield_now;
 
 use stratalog_base::budget::{Account, Budget};
 use stratalog_base::fs::{Fs, OsFs, SimRng};
@@ -54,26 +55,30 @@ fn get(table: &Arc<Table>, key: u64) -> Slice {
 
 /// The same by half as much, while two threads read and keep some of what they read.
 fn shrinks_beside_readers(cache: &BlockCache, table: &Arc<Table>, other: &Account) {
-    let stop = AtomicBool::new(false);
+    let (stop, gets) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for seed in 2..4 {
-            let stop = &stop;
+        let readers = [2, 3].map(|seed| {
+            let (stop, gets) = (&stop, &gets);
             scope.spawn(move || {
                 let (mut rng, mut kept) = (SimRng::new(seed), VecDeque::new());
                 while !stop.load(Ordering::Relaxed) {
                     let key = rng.below(KEYS);
                     kept.push_back((key, get(table, key)));
+                    gets.fetch_add(1, Ordering::Relaxed);
                     if kept.len() > 50 {
                         let (key, found) = kept.pop_front().unwrap();
                         assert_eq!(found, value(key));
                     }
                 }
-            });
-        }
+            })
+        });
         for _ in 0..1024 {
             cache.make_room(64 << 10);
             other.charge(64 << 10);
-            std::thread::sleep(std::time::Duration::from_micros(200));
+            let before = gets.load(Ordering::Relaxed);
+            while gets.load(Ordering::Relaxed) < before + 100 && !readers[0].is_finished() {
+                yield_now();
+            }
         }
         stop.store(true, Ordering::Relaxed);
     });

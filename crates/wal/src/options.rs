@@ -130,9 +130,10 @@ pub struct LogOptions {
     /// Whether the ring may be mapped from a file. Else records of class `Process` are written before
     /// they are acknowledged. Default: yes.
     pub ring_mapped: bool,
-    /// The writing thread begins when so many records wait: 1,000 by default.
+    /// The thread of [`Backend::SyncThread`] writes when so many records wait: 1,000 by default. That of
+    /// [`Backend::LockFree`] when the ring is half full.
     pub batch_records: usize,
-    /// Or when the first of them has waited so long: 10 ms by default.
+    /// Or, both, when the first of them has waited so long: 10 ms by default.
     pub batch_delay: Duration,
     /// What an append does that finds no room. Default: it waits.
     pub overflow: Overflow,

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use loom::thread;
 use stratalog_base::Error;
 use stratalog_base::sync::Instant;
-use stratalog_wal::{Backend, Durability, LogOptions, Overflow, Wal};
+use stratalog_wal::{Backend, Durability, Log, LogOptions, Overflow, Wal};
 
 use crate::disk::{Disk, Fails, log, options};
 use crate::model;
@@ -54,31 +54,28 @@ fn two_who_wait_for_each_others_frames_are_woken() {
 /// FOLLOW-1: nobody else writes here, and nobody waits for the record but the reader.
 #[test]
 fn a_reader_that_follows_is_woken_by_who_publishes() {
-    model(|| {
-        let disk = Disk::new(Fails::Nothing);
-        let log = log(&disk, mapped(), false, false);
-        let mut reader = log.reader(0).unwrap();
-        let other = log.clone();
-        let other = thread::spawn(move || {
-            let _ = other.append(&[IoSlice::new(b"a")], Durability::Process).unwrap();
-        });
-        assert_eq!(*reader.wait_next(None).unwrap().expect("there is no limit").bytes, *b"a");
-        other.join().unwrap();
+    one_follows(|log| {
+        let _ = log.append(&[IoSlice::new(b"a")], Durability::Process).unwrap();
     });
 }
 
 /// FOLLOW-1: the backend may change while it waits.
 #[test]
 fn a_reader_that_follows_a_ring_is_woken_by_who_writes_a_queue() {
-    model(|| {
+    one_follows(|log| {
+        log.set_backend(Backend::Sync).unwrap();
+        log.append(&[IoSlice::new(b"a")], Durability::Process).unwrap().wait().unwrap();
+    });
+}
+
+/// One waits for the next record while `appends` appends it.
+fn one_follows(appends: fn(&Log)) {
+    model(move || {
         let disk = Disk::new(Fails::Nothing);
         let log = log(&disk, mapped(), false, false);
         let mut reader = log.reader(0).unwrap();
         let other = log.clone();
-        let other = thread::spawn(move || {
-            other.set_backend(Backend::Sync).unwrap();
-            other.append(&[IoSlice::new(b"a")], Durability::Process).unwrap().wait().unwrap();
-        });
+        let other = thread::spawn(move || appends(&other));
         assert_eq!(*reader.wait_next(None).unwrap().expect("there is no limit").bytes, *b"a");
         other.join().unwrap();
     });
