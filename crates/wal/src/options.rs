@@ -125,7 +125,8 @@ pub struct LogOptions {
     /// Bytes that may wait there, besides one record: 64 MiB by default.
     pub queue_bytes: u64,
     /// Bytes of the ring of [`Backend::LockFree`], a power of two from 4 KiB to 1 GiB: 8 MiB by
-    /// default. A record that needs more than half of it is written by its caller.
+    /// default. A record takes at least 16, so no more than a sixteenth as many records wait. One that
+    /// needs more than half of the ring is written by its caller.
     pub ring_bytes: u64,
     /// Whether the ring may be mapped from a file. Else records of class `Process` are written before
     /// they are acknowledged. Default: yes.

@@ -148,6 +148,19 @@ fn run_against_a_model(seed: u64) {
 }
 
 #[test]
+fn a_ring_holds_no_more_records_than_a_sixteenth_of_its_bytes() {
+    let (ring, _drain) = ring(0);
+    let smallest = u64::from(Kind::Record as u8) << 32;
+    let mut records = 0;
+    while let Ok(mut place) = ring.try_reserve(frame_bytes(smallest)) {
+        place.publish(smallest, 0, &[]);
+        records += 1;
+    }
+    assert_eq!(records, CAPACITY / 16);
+    assert_eq!(ring.count_records(), CAPACITY / 16);
+}
+
+#[test]
 fn single_threaded_the_ring_does_what_a_queue_of_frames_does() {
     for seed in 1..=100 {
         println!("seed {seed}");
