@@ -10,6 +10,7 @@ use crate::subjects::{Known, OURS};
 mod okaywal;
 #[cfg(feature = "raft-log")]
 mod raft_log;
+pub mod raw;
 mod stratalog;
 
 /// A log. Any number of threads may append.
@@ -56,6 +57,8 @@ pub const KNOWN: &[Known<Access>] = &[
     Known { name: "ours-sync", package: None, open: stratalog::SYNC },
     Known { name: "ours-sync-thread", package: None, open: stratalog::SYNC_THREAD },
     Known { name: "ours-private-ring", package: None, open: stratalog::PRIVATE_RING },
+    // The least that could be called a log: what is compared with, not judged.
+    Known { name: raw::NAME, package: None, open: raw::ACCESS },
     #[cfg(feature = "okaywal")]
     Known { name: "okaywal", package: Some("okaywal"), open: okaywal::ACCESS },
     #[cfg(feature = "raft-log")]

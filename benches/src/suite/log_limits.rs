@@ -13,6 +13,8 @@
 //! `overload` offers far more than ten times what the log can write: see the rates of the suite `wal`.
 //! What waits is bounded by the queue's 64 MiB and 10,000 records, or the ring's 8 MiB.
 //!
+//! In `wake-up` the baseline [`raw`] shows what waking costs by itself.
+//!
 //! `wake-up` takes the last sync for the one that was waited for. A wait that outlasts a whole further
 //! sync, about 100 µs, would so count as a short one; many waits that nearly do would show.
 
@@ -27,10 +29,13 @@ use stratalog_wal::{Backend, Durability, Log, LogOptions, Retention, Wal};
 use crate::Outcome;
 use crate::counting_fs::CountingFs;
 use crate::engine;
+use crate::log::Log as _;
+use crate::log::raw::{self, Raw};
 use crate::measure::Measure;
 use crate::meter::{resident_bytes, threads_cpu_time};
 use crate::plan::Plan;
 use crate::record::Step;
+use crate::subjects::OURS;
 use crate::suite::{Case, Cell, Suite, threads_named};
 
 /// The suite.
@@ -50,6 +55,8 @@ const OVERLOAD_RECORD_BYTES: usize = 1 << 10;
 const OVERLOAD_THREADS: usize = 2;
 const OVERLOAD_BYTES_PER_SECOND: f64 = 20e6;
 const WAITERS: [usize; 4] = [1, 2, 16, 64];
+/// Room for the records of a step of `raw`: for twice as many as two processors were seen to make durable.
+const RAW_BYTES: u64 = 128 << 20;
 
 fn cases(_: &Plan) -> Vec<Case> {
     vec![
@@ -59,7 +66,10 @@ fn cases(_: &Plan) -> Vec<Case> {
             OVERLOAD,
             "1 KiB, `Process`, two threads that do not wait, a disk of 20 MB/s",
         ),
-        Case::of_ours(WAKE_UP, "128 B, `Sync`, each record waited for"),
+        Case {
+            subjects: vec![OURS.to_owned(), raw::NAME.to_owned()],
+            ..Case::of_ours(WAKE_UP, "128 B, `Sync`, each record waited for")
+        },
     ]
 }
 
@@ -69,6 +79,9 @@ const OVERLOAD: &str = "overload";
 const WAKE_UP: &str = "wake-up";
 
 fn run(cell: &mut Cell) -> Outcome<()> {
+    if cell.subject == raw::NAME {
+        return raw_wake_up(cell);
+    }
     let run = match cell.case {
         APPEND => append,
         THREADS => threads,
@@ -160,27 +173,53 @@ fn wake_up(cell: &mut Cell, backend: Backend) -> Outcome<()> {
     for threads in WAITERS {
         let fs = CountingFs::default();
         let log = open(cell, backend, &fs)?;
-        let waits = Mutex::new(Vec::new());
         let measure = measure(cell, &threads_named(threads), backend).threads(threads);
-        let mut step = measure.class(engine::Durability::Sync).run(|_| {
-            let (log, fs, record) = (&log, &fs, [1; RECORD_BYTES]);
-            let mut own = Waits { all: &waits, own: Vec::new() };
-            move |_| {
-                log.append(&[IoSlice::new(&record)], Durability::Sync)?.wait()?;
-                own.own.push(fs.since_sync());
-                Ok(1)
-            }
+        let step = timed_from_sync(measure, &fs, |record| {
+            log.append(&[IoSlice::new(record)], Durability::Sync)?.wait()?;
+            Ok(())
         })?;
-        let mut waits = waits.into_inner().unwrap_or_else(PoisonError::into_inner);
-        waits.sort_unstable();
-        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
-            let at = ((waits.len().max(1) - 1) as f64 * share) as usize;
-            let wait = waits.get(at).copied().unwrap_or_default();
-            step.figure(&format!("after the sync, {name} µs"), wait.as_secs_f64() * 1e6);
-        }
         close(cell, &log, step)?;
     }
     Ok(())
+}
+
+fn raw_wake_up(cell: &mut Cell) -> Outcome<()> {
+    for threads in WAITERS {
+        let (fs, dir) = (CountingFs::default(), cell.dir.join("log"));
+        std::fs::create_dir(&dir)?;
+        let log = Raw::create(&fs, &dir, engine::Durability::Sync, RAW_BYTES)?;
+        let measure = cell.measure(threads_named(threads)).unit("record").threads(threads);
+        let step = timed_from_sync(measure, &fs, |record| log.append(record))?;
+        cell.steps.push(step);
+        std::fs::remove_dir_all(&dir)?;
+    }
+    Ok(())
+}
+
+/// Measures `append`, which waits for a sync, and how long ago that was when it returned.
+fn timed_from_sync(
+    measure: Measure<'_>,
+    fs: &CountingFs,
+    append: impl Fn(&[u8]) -> Outcome<()> + Sync,
+) -> Outcome<Step> {
+    let waits = Mutex::new(Vec::new());
+    let mut step = measure.class(engine::Durability::Sync).run(|_| {
+        let append = &append;
+        let mut own = Waits { all: &waits, own: Vec::new() };
+        move |_| {
+            append(&[1; RECORD_BYTES])?;
+            own.own.push(fs.since_sync());
+            Ok(1)
+        }
+    })?;
+    let mut waits = waits.into_inner().unwrap_or_else(PoisonError::into_inner);
+    waits.sort_unstable();
+    for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+        let at = ((waits.len().max(1) - 1) as f64 * share) as usize;
+        let wait = waits.get(at).copied().unwrap_or_default();
+        step.figure(&format!("after the sync, {name} µs"), wait.as_secs_f64() * 1e6);
+    }
+    Ok(step)
 }
 
 /// What a thread has seen, added to `all` when it ends.

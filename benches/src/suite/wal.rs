@@ -8,6 +8,10 @@
 //!
 //! Unless a class is asked for, there are `process` and `sync`. A log whose appends have class `None` is
 //! not replayed: its records may be gone.
+//!
+//! The baseline [`raw`](crate::log::raw) is the least that could be called a log: with one thread of class
+//! `Sync` a write and an `fdatasync` a record, with more of them writes and syncs in batches, and the cheapest
+//! waking found. What ours takes beyond it is its own.
 
 use std::path::Path;
 use std::sync::Arc;
