@@ -314,7 +314,7 @@ impl<L> GroupCommit<L> {
             {
                 return Ok(Ended::Lead(seat));
             }
-            if !caller.spun {
+            if !caller.spun && self.spin.is_due() {
                 caller.spun = true;
                 drop(turn);
                 // Also who saw its target takes the lock once more: two who take turns are 10 % slower
