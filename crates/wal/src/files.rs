@@ -16,6 +16,9 @@
 //!   does not find a file that it was sent to asks again: if it was removed, it is sent elsewhere.
 //! - FILES-7: `start` rises, here and in the start file, only over what was archived, if there is an archive; and a
 //!   segment is removed only below the durable start file. So at any moment each is archived or still found.
+//! - FILES-8: once a session has begun, a start file is whole and of its log. One that recovery passed over is replaced
+//!   by what recovery went by instead, after the session's first segment is durable: so before and after, and if the
+//!   power is cut in between, the same mode finds the same.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,12 +31,12 @@ use stratalog_base::sync::{AtomicU64, Instant, Mutex, Ordering};
 use crate::carry::Carried;
 use crate::frame::StreamId;
 use crate::options::{Archive, LogOptions, Retention};
-use crate::recovery::SegmentEnd;
+use crate::recovery::{FIRST_POSITION, Recovered, SegmentEnd};
 use crate::segment::{
     Header, Identity, Link, Previous, Segment, Spare, file_name, is_leftover, parse_name,
     retired_name,
 };
-use crate::start_file;
+use crate::start_file::{self, Start};
 use crate::{Position, ring_file};
 
 mod removal;
@@ -110,8 +113,7 @@ impl State {
 }
 
 impl Files {
-    /// Removes leftovers and begins a session in a fresh segment that starts with `frames`; `older`
-    /// are the segments that there are.
+    /// Removes leftovers and begins a session in a fresh segment that starts with `frames`, `after` what was found.
     ///
     /// # Errors
     /// If the system refuses.
@@ -121,7 +123,7 @@ impl Files {
         options: &LogOptions,
         header: Header,
         frames: &[u8],
-        older: &[SegmentEnd],
+        after: &Recovered,
     ) -> Result<(Files, Segment)> {
         let names = fs.list(dir)?;
         for name in &names {
@@ -133,6 +135,9 @@ impl Files {
         let ahead = options.segments_ahead;
         let filled = if ahead { FIRST_FILL_BYTES.min(options.segment_bytes / 4) } else { 0 };
         let segment = Segment::first(&*fs, dir, header, frames, filled)?;
+        // FILES-8: now that it has a segment, the log can be told from the one of the file that is there.
+        let start = Start { log_id: header.id.log_id, position: after.start.max(FIRST_POSITION) };
+        start.put_unless_same_log(&*fs, dir)?;
         if names.iter().any(|name| name == ring_file::NAME) {
             // What it held is durable by now. A damaged one would be an error to every recovery.
             fs.remove(&dir.join(ring_file::NAME))?;
@@ -146,7 +151,8 @@ impl Files {
             linked_index: header.id.index,
             filled,
             unsynced: Vec::new(),
-            older: older
+            older: after
+                .segments
                 .iter()
                 .map(|it| SegmentEnd { end: it.end.min(header.link.base), ..*it })
                 .map(|segment| Sealed { segment, since: now })

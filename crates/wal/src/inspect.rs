@@ -136,6 +136,8 @@ pub struct LogStart {
     pub log_id: u64,
     /// Segments that lie wholly below may be gone.
     pub position: Position,
+    /// Whether the newest begun segment is of that log, or there is none: else the start does not count.
+    pub counts: bool,
 }
 
 /// What is found, in order: the start file; of each segment, by index, itself, then its frames, then what is wrong;
@@ -172,7 +174,7 @@ pub type OnEvent<'a> = dyn FnMut(&Event<'_>) -> Result<()> + 'a;
 pub fn inspect(fs: &dyn Fs, dir: &Path, on_event: &mut OnEvent<'_>) -> Result<()> {
     let names = fs.list(dir)?;
     let headers = read_headers(fs, dir, &names)?;
-    inspect_start(fs, dir, on_event)?;
+    inspect_start(fs, dir, &headers, on_event)?;
     let mut newest_end = None;
     for (index, header) in &headers {
         let end = inspect_segment(fs, dir, *index, header, &headers, on_event)?;
@@ -190,32 +192,53 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, on_event: &mut OnEvent<'_>) -> Result<()
 }
 
 /// Where the log in `dir` starts, for a recovery of all that there is: the position in the start file, or
-/// [`FIRST_POSITION`] if there is none, for then nothing was removed. If it is damaged, the base of the oldest segment;
-/// that older ones were lost cannot be told then.
+/// [`FIRST_POSITION`] if there is none, for then nothing was removed. If it is damaged or does not count, the base of
+/// the oldest segment; that older ones were lost cannot be told then.
 ///
 /// # Errors
 /// [`Error::NewerFormat`], or if a file cannot be read. Damage is no error.
 pub fn start_of(fs: &dyn Fs, dir: &Path) -> Result<Position> {
-    match Start::read(fs, dir) {
-        Ok(start) => Ok(start.map_or(FIRST_POSITION, |start| start.position)),
-        Err(Error::Corrupt { .. }) => Ok(match read_headers(fs, dir, &fs.list(dir)?)?.first() {
-            Some((_, Ok((_, Some(link))))) => link.base,
-            _ => FIRST_POSITION,
-        }),
-        Err(error) => Err(error),
-    }
+    let read = match Start::read(fs, dir) {
+        Ok(None) => return Ok(FIRST_POSITION),
+        Ok(start) => start,
+        Err(Error::Corrupt { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let headers = read_headers(fs, dir, &fs.list(dir)?)?;
+    Ok(match (read.filter(|start| counts(start, &headers)), headers.first()) {
+        (Some(start), _) => start.position,
+        (None, Some((_, Ok((_, Some(link)))))) => link.base,
+        (None, _) => FIRST_POSITION,
+    })
 }
 
 /// Tells of the start file, if there is one.
-fn inspect_start(fs: &dyn Fs, dir: &Path, on_event: &mut OnEvent<'_>) -> Result<()> {
+fn inspect_start(
+    fs: &dyn Fs,
+    dir: &Path,
+    headers: &[(u64, FoundHeader)],
+    on_event: &mut OnEvent<'_>,
+) -> Result<()> {
     let state = match Start::read(fs, dir) {
         Ok(None) => return Ok(()),
-        Ok(Some(Start { log_id, position })) => Ok(LogStart { log_id, position }),
+        Ok(Some(start)) => {
+            let Start { log_id, position } = start;
+            Ok(LogStart { log_id, position, counts: counts(&start, headers) })
+        }
         Err(Error::Corrupt { what, .. }) => Err(what),
         Err(error @ Error::NewerFormat { .. }) => Err(error.to_string()),
         Err(error) => return Err(error),
     };
     on_event(&Event::Start(&StartInfo { file: dir.join(start_file::NAME), state }))
+}
+
+/// See [`LogStart::counts`].
+fn counts(start: &Start, headers: &[(u64, FoundHeader)]) -> bool {
+    let log_id = |(_, header): &(u64, FoundHeader)| match header {
+        Ok((id, Some(_))) => Some(id.log_id),
+        _ => None,
+    };
+    headers.iter().rev().find_map(log_id).is_none_or(|it| it == start.log_id)
 }
 
 /// What is read of a header, or why it is none.

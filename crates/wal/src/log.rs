@@ -76,7 +76,7 @@ impl Log {
         if mode == RecoveryMode::Salvage {
             return Err(Error::InvalidArgument("a log cannot go on from a salvage".into()));
         }
-        let carried = carry::collect(&*fs, dir, FIRST_POSITION, mode, on_progress)?;
+        let carried = carry::collect(&*fs, dir, 0, mode, on_progress)?;
         let found = carried.found.clone();
         let log = Log::begin(fs, dir, options, &found, carried)?;
         Ok((log, found))
@@ -157,7 +157,7 @@ impl Log {
         let link = Link { base, previous, durable: base, session: index };
         let header = Header { id: Identity { log_id, index, is_ahead: false }, link };
         let frames = carried.frames_of(header.stream());
-        let (files, segment) = Files::begin(fs, dir, &options, header, &frames, &after.segments)?;
+        let (files, segment) = Files::begin(fs, dir, &options, header, &frames, after)?;
         let ring = match options.backend {
             Backend::LockFree => Some(lifecycle::make_ring(&files, &options, segment.end)?),
             _ => None,

@@ -6,6 +6,13 @@ use crate::Position;
 use crate::segment::Previous;
 
 /// What to do about bytes that are not what was written.
+///
+/// A start file, which says what was removed, is damage, too, if it cannot be read or is of another log than the newest
+/// segment. Modes that forgive that report it and do without: then a log of which all is read ([`crate::recover`] from
+/// 0, [`crate::Log::open_with`]) starts with the oldest segment that there is, for it cannot be told whether older
+/// ones were removed or lost; of one that is read from a position, all above that is needed. A log that goes on gets a
+/// start file of its own. If there is a start file and no segment, that is damage as well, and a log that goes on in
+/// spite of it is the one of the start file, and goes on at its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecoveryMode {
     /// Drops a torn tail, which a power cut leaves, and reports it; damage before the last promise of
@@ -84,7 +91,8 @@ pub struct Recovered {
     pub dropped: Vec<Dropped>,
     /// Whether the log was closed and is whole.
     pub clean_close: bool,
-    /// What lies below was truncated; 0 if nothing was.
+    /// Nothing below is missed: it was truncated, or, if the start file does not say, was not needed or not found. 0
+    /// if nothing was.
     pub(crate) start: Position,
     /// The index of the segment that continues the log.
     pub(crate) next_index: u64,

@@ -23,6 +23,9 @@
 //!   where the log ends before its start, it goes on at that.
 //! - REC-9: a record that is wanted, has the right checksum and does not decompress is no tail that a power cut could
 //!   leave: it is damage, wherever it lies, and where damage ends the log it ends before that record.
+//! - REC-10: a start file that is damaged, or not of the newest begun segment's log, is damage; where that is forgiven,
+//!   it says nothing. Segments may have been removed then: a read of all that there is (`from` 0) misses none that
+//!   is older than each that is there; one from a position misses each that it needs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,13 +43,14 @@ use crate::scan::{AtBad, Ending, Gap, Scan, Verdict, scan_segment};
 use crate::segment::{
     HEADER_BYTES, Header, Identity, Link, Previous, UNLINKED, file_name, parse_name,
 };
-use crate::start_file::{self, Start};
+use crate::start_file::Start;
 
 mod judge;
+mod start;
 
-/// Calls `on_record` with each record at or above `from` in `dir`, in the order of their positions.
-/// A directory without a log is an empty log. Holds one segment in memory at a time. Changes nothing,
-/// so it can be repeated, with the same result.
+/// Calls `on_record` with each record at or above `from` in `dir`, in the order of their positions; 0 is for all that
+/// there are. A directory without a log is an empty log. Holds one segment in memory at a time. Changes nothing, so it
+/// can be repeated, with the same result.
 ///
 /// # Errors
 /// - [`Error::Corrupt`] with file and offset, or naming a missing file, as `mode` says;
@@ -162,23 +166,24 @@ pub(crate) fn read_log(
 ) -> Result<Recovered> {
     let mut indices: Vec<_> = fs.list(dir)?.iter().filter_map(|name| parse_name(name)).collect();
     indices.sort_unstable();
-    let start = Start::read(fs, dir).or_else(|error| match (mode, error) {
-        (RecoveryMode::Salvage, Error::Corrupt { .. }) => Ok(None), // It only says what is missed.
-        (_, error) => Err(error),
-    })?;
-    // REC-8
-    let from = from.max(start.map_or(0, |start| start.position));
     let mut found = Recovered::nothing();
     found.next_index = indices.last().map_or(1, |newest| newest + 1);
-    let (unbegun, hanging, progress) = (Vec::new(), Vec::new(), Progress::default());
-    let mut recovery = Recovery { fs, dir, from, mode, indices, unbegun, hanging, progress, found };
+    let mut recovery = Recovery {
+        fs,
+        dir,
+        from,
+        mode,
+        indices,
+        start: None,
+        is_start_unknown: false,
+        unbegun: Vec::new(),
+        hanging: Vec::new(),
+        progress: Progress::default(),
+        found,
+    };
+    recovery.read_start()?;
     let mut chain = recovery.chain()?;
-    if let Some(start) = start
-        && chain.last().is_none_or(|newest| newest.id.log_id != start.log_id)
-    {
-        let what = "is the start of another log than the segments, or of a lost one";
-        recovery.tolerate(Error::corrupt(&dir.join(start_file::NAME), 0, what), 0)?;
-    }
+    recovery.settle_start(&chain)?;
     let whole = recovery.replay(&mut chain, on_progress, on_frame)? || recovery.salvages();
     // After the close mark nothing was begun, so there is nothing to look for.
     let closed = recovery.found.clean_close && recovery.hanging.is_empty();
@@ -187,12 +192,6 @@ pub(crate) fn read_log(
     }
     if let Some(newest) = chain.last().filter(|_| whole && !recovery.found.clean_close) {
         recovery.replay_ring(newest, on_progress, on_frame)?;
-    }
-    if let Some(start) = start
-        && *recovery.found.log_id.get_or_insert(start.log_id) == start.log_id
-    {
-        recovery.found.start = start.position;
-        recovery.found.end = recovery.found.end.max(start.position); // REC-8
     }
     Ok(recovery.finish(&chain))
 }
@@ -203,6 +202,10 @@ struct Recovery<'a> {
     from: Position,
     mode: RecoveryMode,
     indices: Vec<u64>,
+    /// What the start file says, as long as that counts.
+    start: Option<Start>,
+    /// Whether there is one that does not (REC-10).
+    is_start_unknown: bool,
     /// Segments without a valid link, newest first.
     unbegun: Vec<Identity>,
     /// Begun ones that are newer than one of these.
@@ -227,8 +230,9 @@ impl Recovery<'_> {
         while let Some(index) = next {
             next = match self.header(index, chain.last()) {
                 Ok((id, Some(link))) => {
-                    chain.push(Header { id, link });
-                    link.previous.filter(|link| link.end > self.from).map(|link| link.index)
+                    let header = Header { id, link };
+                    chain.push(header);
+                    self.needed_before(&header)?
                 }
                 Ok((id, None)) => {
                     let newer = chain.last().and_then(|newer| newer.link.previous);
@@ -467,6 +471,7 @@ impl Recovery<'_> {
 
     fn finish(self, chain: &[Header]) -> Recovered {
         let Recovery { indices, mut found, .. } = self;
+        found.end = found.end.max(found.start); // REC-8
         // Where whatever is newer takes over: that of an older session may have replaced several.
         let end_of = |index| {
             let newer = chain.iter().filter(|header| header.id.index > index);

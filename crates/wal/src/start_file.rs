@@ -10,7 +10,8 @@
 //! | 32 | 4 | checksum | CRC-32C of the bytes before |
 //!
 //! Integers are little-endian. It is replaced as a whole, and durable, before a segment is removed: so
-//! a removed segment can be told from a lost one. A log of which nothing was removed has none.
+//! a removed segment can be told from a lost one. A log of which nothing was removed has none, or one with its
+//! first position, in the place of one that was not its own.
 
 use std::path::Path;
 
@@ -96,6 +97,22 @@ impl Start {
         if Start::read(fs, dir)?.is_some_and(|old| old.position >= self.position) {
             return fs.sync_dir(dir); // The one that put it there may have failed in that.
         }
+        self.put(fs, dir)
+    }
+
+    /// Puts it in the place of one that is damaged or another log's; durable on return. Does nothing if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NewerFormat`], or if the system refuses; then the older one is there or this one.
+    pub fn put_unless_same_log(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        match Start::read(fs, dir) {
+            Ok(Some(old)) if old.log_id != self.log_id => self.put(fs, dir),
+            Err(Error::Corrupt { .. }) => self.put(fs, dir),
+            read => read.map(|_| ()),
+        }
+    }
+
+    fn put(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
         let unready = dir.join(UNREADY_NAME);
         match fs.remove(&unready) {
             Err(error) if !error.is_not_found() => return Err(error),

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
 use stratalog_base::fs::OsFs;
+use stratalog_wal::start_file::Start;
 use stratalog_wal::{Backend, Durability, Log, LogOptions, RecoveryMode, Wal, recover};
 
 use crate::{Run, Scratch, flip, json_lines};
@@ -91,6 +92,33 @@ fn a_lost_first_segment_is_told_and_a_removed_one_is_not() {
     assert!(told.contains("is damaged; what a repair would save"), "{told}");
     let error = run.fails(4);
     assert!(error.contains(&name) && error.contains("is missing"), "{error}");
+}
+
+#[test]
+fn a_start_file_of_another_log_is_told_and_hides_nothing_from_a_repair() {
+    let scratch = Scratch::new();
+    let dir = a_log(&scratch);
+    let all = records(&dir);
+    Start { log_id: 1, position: all[7].0 }.raise(&*OsFs::shared(), &dir).unwrap();
+    let told = wal(&scratch, "dump", &dir, &[]).ok();
+    assert!(told.starts_with("start.wal  log 0000000000000001, "), "{told}");
+    assert!(told.contains(", does not count: of another log\n"), "{told}");
+    let start = json_lines(&wal(&scratch, "dump", &dir, &["--json"]).ok()).remove(0);
+    assert_eq!(start["start"]["counts"], false);
+    let run = wal(&scratch, "verify", &dir, &[]);
+    let told = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(told.contains("left out: 0 bytes at 0 of ") && told.contains("start.wal: "), "{told}");
+    assert!(run.fails(4).contains("start.wal is damaged"));
+
+    let into = scratch.path("fresh");
+    wal(&scratch, "repair", &dir, &["--into", into.to_str().unwrap()]).ok();
+    assert_eq!(records(&into), all);
+    wal(&scratch, "verify", &into, &["--strict"]).ok();
+    // So is the log itself, once it was opened in spite of that.
+    let mode = RecoveryMode::PointInTime;
+    Log::open_with(OsFs::shared(), &dir, LogOptions::default(), mode).unwrap().0.close().unwrap();
+    wal(&scratch, "verify", &dir, &["--strict"]).ok();
+    assert_eq!(records(&dir), all);
 }
 
 #[test]

@@ -313,6 +313,7 @@ mod tests {
     use super::*;
     use crate::files::Files;
     use crate::options::LogOptions;
+    use crate::recovery::Recovered;
     use crate::ring::{Ring, RingMemory};
     use crate::segment::{Header, Identity, Link};
     use crate::stats::Health;
@@ -330,8 +331,8 @@ mod tests {
         let link = Link { base: 8, previous: None, durable: 8, session: 1 };
         let header = Header { id: Identity { log_id: 1, index: 1, is_ahead: false }, link };
         let (fs, dir) = (SimFs::new().shared(), Path::new(""));
-        let (files, segment) =
-            Files::begin(fs, dir, &options, header, &[], &[]).expect("nothing fails");
+        let (files, segment) = Files::begin(fs, dir, &options, header, &[], &Recovered::empty(1))
+            .expect("nothing fails");
         let ring = ring_bytes.map(|bytes| {
             let (ring, drain) = Ring::new(RingMemory::heap(bytes), segment.end);
             (RingFront { ring, mapped: true }, drain)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use stratalog_base::fs::{Fs, SimFs};
 use stratalog_wal::inspect::{Event, Kind, SegmentState, inspect, start_of};
+use stratalog_wal::start_file::Start;
 use stratalog_wal::{Backend, FIRST_POSITION, LogOptions, RecoveryMode, Wal};
 
 use crate::support::*;
@@ -13,7 +14,11 @@ fn told(fs: &SimFs) -> Vec<String> {
     let mut lines = Vec::new();
     inspect(fs, Path::new(""), &mut |event| {
         lines.push(match event {
-            Event::Start(it) => format!("start: {:?}", it.state.as_ref().map(|it| it.position)),
+            Event::Start(it) => {
+                let state = it.state.as_ref();
+                let counts = if state.is_ok_and(|it| !it.counts) { ", does not count" } else { "" };
+                format!("start: {:?}{counts}", state.map(|it| it.position))
+            }
             Event::Segment(it) => {
                 let state = match &it.state {
                     SegmentState::Begun(begun) => {
@@ -113,6 +118,12 @@ fn the_start_is_that_of_the_start_file_and_is_shown() {
     let lines = told(&fs);
     assert_eq!(lines[0], format!("start: Ok({position})"));
     assert_eq!(*lines.last().unwrap(), "start.wal-new: 4 bytes");
+    let own = fs.read_file("start.wal");
+    fs.remove(Path::new("start.wal")).unwrap();
+    Start { log_id: LOG_ID + 1, position: 1 << 20 }.raise(&fs, Path::new("")).unwrap();
+    assert_eq!(start(), position, "the base of the oldest");
+    assert_eq!(told(&fs)[0], format!("start: Ok({}), does not count", 1 << 20));
+    fs.write_file("start.wal", &own);
     fs.flip_bit("start.wal", 3);
     assert_eq!(start(), position, "the base of the oldest");
     assert_eq!(told(&fs)[0], "start: Err(\"start file checksum mismatch\")");

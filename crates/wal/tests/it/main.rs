@@ -20,6 +20,7 @@ mod resume;
 mod retention;
 mod round_trip;
 mod salvage;
+mod start;
 mod stats;
 mod support;
 mod threads;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use stratalog::Error;
 use stratalog_base::fs::OsFs;
 use stratalog_wal::inspect::{
-    BegunSegment, Event, FrameInfo, Kind, RingInfo, SegmentInfo, SegmentState, StartInfo, inspect,
+    BegunSegment, Event, FrameInfo, Kind, LogStart, RingInfo, SegmentInfo, SegmentState, StartInfo,
+    inspect,
 };
 
 use super::dropped_json;
@@ -88,7 +89,9 @@ fn start_file_text(info: &StartInfo) -> String {
     let name = name(&info.file);
     match &info.state {
         Ok(start) => {
-            format!("{name}  log {:016x}, nothing is missed below {}", start.log_id, start.position)
+            let counts = if start.counts { "" } else { ", does not count: of another log" };
+            let LogStart { log_id, position, .. } = start;
+            format!("{name}  log {log_id:016x}, nothing is missed below {position}{counts}")
         }
         Err(why) => format!("{name}, cannot be read: {why}"),
     }
@@ -190,6 +193,7 @@ fn event_json(event: &Event<'_>, payload: bool) -> Value {
                 Ok(found) => {
                     start["log_id"] = json!(format!("{:016x}", found.log_id));
                     start["position"] = json!(found.position);
+                    start["counts"] = json!(found.counts);
                 }
                 Err(why) => start["unreadable"] = json!(why),
             }
