@@ -3,7 +3,7 @@
 //! | thread | raised by | does |
 //! |---|---|---|
 //! | `stratalog-wal-write` | appends of the backends with a thread, those who await or are called back | writes what waits |
-//! | `stratalog-wal-sync` | appends of class `Interval`, much that is not durable, those who await or are called back | writes and syncs |
+//! | `stratalog-wal-sync` | appends of the classes `Interval` and `Sync`, much that is not durable, those who await or are called back | writes and syncs |
 //! | `stratalog-wal-files` | its start, a segment that fills or is full, its age | makes files ahead, seals by age, removes what retention does not keep, looks at the log's size |
 //!
 //! If one dies, its work is done by callers (LOG-4), or not at all (files ahead); the health says so.

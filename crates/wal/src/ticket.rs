@@ -12,7 +12,8 @@ use stratalog_base::sync::{Instant, Mutex};
 
 use crate::{Durability, Place, Position, Wal};
 
-/// A record on its way. Dropping it changes nothing: the record goes its way all the same.
+/// A record on its way. Dropping it changes nothing: the record goes its way all the same; one of class
+/// [`Durability::Sync`] that nobody waits for is synced within [`crate::LogOptions::interval`].
 ///
 /// It is done when the record survives what its class promises: at once for [`Durability::None`], once
 /// it is logged for [`Durability::Process`] and [`Durability::Interval`], once it is durable for

@@ -1,11 +1,11 @@
 //! Waiting for records to be written, logged, durable, and driving them there if nobody else does; and
 //! what lets the threads know.
 
-use stratalog_base::sync::{Instant, Ordering, heavy_fence, yield_now};
+use stratalog_base::sync::{Instant, Ordering, heavy_fence, light_fence, yield_now};
 use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront, Writer};
-use crate::alarm::{Alarm, Urgency};
+use crate::alarm::Urgency;
 use crate::calls::call;
 use crate::options::Backend;
 use crate::stats::Cause;
@@ -207,20 +207,17 @@ impl Core {
         (self.written.reached() < target && self.check_poison().is_ok()).then_some(target)
     }
 
-    /// Lets the threads know of an append. One of class `Sync` is driven by who waits for it; and the
-    /// queue or ring has told of a full batch already.
+    /// Lets the threads know of an append; the queue or ring has told of a full batch already. One of class `Sync` is
+    /// driven by who waits for it, at once; but maybe nobody does, so the sync thread looks after it when the interval
+    /// is over, and as a rule finds it durable.
     #[inline]
     pub fn appended(&self, durability: Durability) {
-        let backend = self.backend();
-        let raise = |alarm: &Alarm| match backend {
-            Backend::LockFree => alarm.raise_after_fence(Urgency::Soon), // That in `after_publish`.
-            _ => alarm.raise(Urgency::Soon),
-        };
-        if durability == Durability::Interval {
-            raise(&self.sync_alarm);
+        light_fence(); // Between the record's place and the looks at the alarms.
+        if durability != Durability::Process {
+            self.sync_alarm.raise_after_fence(Urgency::Soon);
         }
-        if durability != Durability::Sync && backend != Backend::Sync {
-            raise(&self.write_alarm);
+        if durability != Durability::Sync && self.backend() != Backend::Sync {
+            self.write_alarm.raise_after_fence(Urgency::Soon);
         }
     }
 

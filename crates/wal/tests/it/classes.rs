@@ -1,5 +1,6 @@
 //! Each durability class costs the syncs that it promises, and no more.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,40 @@ fn interval_appends_become_durable_by_themselves() {
         let ticket = append(&log, b"soon", Durability::Interval).unwrap();
         eventually("a sync follows", || log.watermarks().durable >= ticket.end);
         assert_eq!(fs.syncs(), syncs + 1, "and only one");
+    }
+}
+
+/// A ticket that is dropped changes nothing: who reads what is durable would wait for ever, and a kill would lose what
+/// waits in memory.
+#[test]
+fn sync_appends_that_nobody_waits_for_become_durable_by_themselves() {
+    for options in all_options(1 << 20) {
+        let fs = SimFs::new();
+        let log = create(&fs, LogOptions { interval: Duration::from_millis(1), ..options });
+        let mut reader = log.reader(0).unwrap().durable_only();
+        for _ in 0..3 {
+            let syncs = fs.syncs();
+            let end = log.append(&[IoSlice::new(b"dropped")], Durability::Sync).unwrap().end();
+            let read = reader.wait_next(Some(Duration::from_secs(20))).unwrap();
+            assert!(read.is_some_and(|record| &*record.bytes == b"dropped"));
+            assert!(log.watermarks().durable >= end);
+            assert_eq!(fs.syncs(), syncs + 1, "and only one");
+        }
+        _ = log.append_batch(&[b"a", b"batch"], Durability::Sync, &mut Vec::new()).unwrap();
+        let end = log.watermarks().reserved;
+        eventually("a sync follows", || log.watermarks().durable >= end);
+    }
+}
+
+#[test]
+fn what_was_waited_for_is_not_synced_again_when_the_interval_is_over() {
+    for options in all_options(1 << 20) {
+        let fs = SimFs::new();
+        let log = create(&fs, LogOptions { interval: Duration::from_millis(200), ..options });
+        let syncs = fs.syncs();
+        append(&log, b"waited for", Durability::Sync).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(fs.syncs(), syncs + 1);
     }
 }
 
