@@ -8,7 +8,7 @@ use std::time::Duration;
 use stratalog_base::sync::{self, AtomicUsize, Instant, MutexGuard, Ordering, light_fence};
 use stratalog_base::{Error, Result};
 
-use super::{Core, RingFront, Writer};
+use super::{Core, RingFront};
 use crate::alarm::Urgency;
 use crate::calls::is_called;
 use crate::frame::{Draft, Kind, PROMISE_BYTES};
@@ -170,15 +170,31 @@ impl Core {
         if !matches!(self.options.overflow, Overflow::Block | Overflow::WriteThrough) {
             return;
         }
-        let write = |writer: &mut Writer| match self.unwritten() {
-            Some(_) => self.lead(|| self.write(writer, Cause::Full)),
-            None => Ok(self.written.reached()), // The log may have been closed or changed meanwhile.
-        };
-        let led = catch_unwind(AssertUnwindSafe(|| self.written.lead_if_free(write)));
+        let led = catch_unwind(AssertUnwindSafe(|| self.write_if_free(Cause::Full)));
         if let Ok(Ok(false)) = led {
             return sync::yield_now();
         }
         _ = catch_unwind(AssertUnwindSafe(|| self.published.raise(self.written.reached()))); // As in `write_to`.
+    }
+
+    /// Writes a part of what waits, if nobody is at it; whether it has led.
+    fn write_if_free(&self, cause: Cause) -> Result<bool> {
+        self.written.lead_if_free(|writer| match self.unwritten() {
+            Some(_) => self.lead(|| self.write(writer, cause)),
+            None => Ok(self.written.reached()), // The log may have been closed or changed meanwhile.
+        })
+    }
+
+    /// For who may not wait: lets the write thread know, so that others find room; or, if that does not run, writes
+    /// itself (LOG-4), and returns whether there may be room now.
+    fn make_room_at_once(&self) -> Result<bool> {
+        if self.threads.write.is_running() {
+            self.write_alarm.raise(Urgency::Now);
+            return Ok(false);
+        }
+        let has_led = self.write_if_free(Cause::Overflow)?;
+        self.published.raise(self.written.reached()); // As in `write_to`.
+        Ok(has_led)
     }
 
     /// Waits for room, as configured. All who wait try again when there is some; whoever was passed by
@@ -204,7 +220,9 @@ impl Core {
                     // The backend is being changed.
                     sync::lock_until(&self.switching, deadline).is_some()
                 }
-                Refused::Full if self.options.overflow == Overflow::Fail => false,
+                Refused::Full if self.options.overflow == Overflow::Fail => {
+                    tries == 0 && self.make_room_at_once()?
+                }
                 Refused::Full => {
                     overflowed = true;
                     let is_starved = tries >= STARVED_TRIES || self.is_crowded();

@@ -49,6 +49,20 @@ fn fail_refuses_at_once_and_changes_nothing() {
     }
 }
 
+/// Who is refused need not wait for anything to find room again.
+#[test]
+fn what_was_refused_has_room_later() {
+    for options in all_options(1 << 20) {
+        let fs = SimFs::new();
+        let log = create(&fs, small(options, Overflow::Fail));
+        slow(&fs);
+        fill_up(&log);
+        eventually("there is room", || {
+            log.append(&[IoSlice::new(b"again")], Durability::Process).is_ok()
+        });
+    }
+}
+
 #[test]
 fn wait_gives_up_when_its_time_is_up() {
     for backend in [Backend::SyncThread, Backend::LockFree] {

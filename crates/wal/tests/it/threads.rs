@@ -94,6 +94,37 @@ fn who_appends_writes_what_fills_the_ring_before_it_is_full_if_no_thread_does() 
     assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, written);
 }
 
+/// LOG-4: who may not wait writes what fills the room, if nobody else does.
+#[test]
+fn appends_that_do_not_wait_go_on_without_the_write_thread() {
+    let threaded = with_a_write_thread(20_000);
+    let mapped = LogOptions { ring_mapped: true, ..threaded[1].clone() };
+    for options in threaded.into_iter().chain([mapped]) {
+        let fs = SimFs::new();
+        let options = LogOptions { overflow: Overflow::Fail, batch_records: 5, ..options };
+        let log = create(&fs, options);
+        fs.before_calls(|op, _| {
+            if op == Op::Write {
+                die_in(WRITE);
+            }
+        });
+        eventually("the thread dies of a write", || {
+            _ = log.append(&[IoSlice::new(b"lost or not")], Durability::Process);
+            is_dead(&log, WRITE)
+        });
+        log.resume().unwrap();
+        let count = |records: Vec<Record>| records.iter().filter(|it| it.1 == b"kept").count();
+        for class in [Durability::Process, Durability::Interval, Durability::Sync] {
+            for _ in 0..300 {
+                _ = log.append(&[IoSlice::new(b"kept")], class).expect("there is room");
+            }
+        }
+        assert_eq!(log.stats().overflows.total(), 0, "nobody was refused");
+        log.close().unwrap();
+        assert_eq!(count(read(&fs, RecoveryMode::Strict).unwrap().0), 900);
+    }
+}
+
 #[test]
 fn appends_go_on_without_the_files_thread() {
     for base in all_options(2000) {
