@@ -140,12 +140,17 @@ impl Core {
         if self.durable.reached() >= end {
             return Ok(true);
         }
-        self.durable.reach_until(end, deadline, |()| self.lead(|| self.sync(end, cause)))
+        self.durable.reach_until(end, deadline, |()| self.lead(|| self.sync(end, deadline, cause)))
     }
 
-    /// Writes what can be written, at least up to `end`, and syncs it. For the holder of the seat.
-    fn sync(&self, end: Position, cause: Cause) -> Result<Position> {
-        self.write_to(end.max(self.takeable()), None, cause)?;
+    /// Writes what can be written, at least up to `end`, and syncs it; or gives up at the deadline if `end` is not
+    /// written by then, because others are in the midst of it: who waits for its sync may have more time, and leads
+    /// next. For the holder of the seat.
+    fn sync(&self, end: Position, deadline: Option<Instant>, cause: Cause) -> Result<Position> {
+        let target = end.max(self.takeable());
+        if !self.write_to(target, deadline, cause)? && self.written.reached() < end {
+            return Ok(self.durable.reached());
+        }
         let written = self.written.reached(); // LOG-1: before the sync begins.
         self.sync_files()?;
         self.mark_due.store(written, Ordering::Relaxed);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use stratalog_base::Error;
 use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
-use stratalog_base::sync::{Mutex, spawn};
-use stratalog_wal::{Durability, LogOptions, Wal};
+use stratalog_base::sync::{AtomicBool, Instant, Mutex, Ordering, spawn, yield_now};
+use stratalog_wal::{Backend, Durability, LogOptions, Wal};
 
 use crate::support::*;
 
@@ -33,6 +33,10 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+fn is_mapped(options: &LogOptions) -> bool {
+    options.backend == Backend::LockFree && options.ring_mapped
+}
+
 fn soon(options: LogOptions) -> LogOptions {
     LogOptions { batch_delay: Duration::from_millis(1), ..options }
 }
@@ -52,6 +56,46 @@ fn a_wait_ends_in_time_while_a_sync_takes_long() {
         assert!(!ticket.wait_timeout(Duration::from_millis(5)).unwrap());
         assert!(ticket.wait_timeout(Duration::from_secs(20)).unwrap());
         leader.unwrap().join().unwrap();
+    }
+}
+
+/// Also if another thread writes; and who has more time, or waits behind it, is done all the same.
+#[test]
+fn a_wait_for_a_sync_ends_in_time_while_a_write_takes_long() {
+    for options in all_options(1 << 20).into_iter().filter(|it| !is_mapped(it)) {
+        let fs = SimFs::new();
+        let log = Arc::new(create(&fs, options));
+        let (is_writing, is_released) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (writes, released) = (is_writing.clone(), is_released.clone());
+        fs.before_calls(move |op, _| {
+            if op == Op::Write && !writes.swap(true, Ordering::Relaxed) {
+                eventually("it is released", || released.load(Ordering::Relaxed));
+            }
+        });
+        let start = |class, limit: Option<Duration>| {
+            let log = log.clone();
+            spawn("waiter", move || {
+                let ticket = log.append(&[IoSlice::new(b"x")], class).unwrap();
+                match limit {
+                    Some(limit) => assert!(!ticket.wait_timeout(limit).unwrap()),
+                    None => _ = ticket.wait().unwrap(),
+                }
+            })
+            .unwrap()
+        };
+        let writer = start(Durability::Process, None);
+        eventually("a write begins", || is_writing.load(Ordering::Relaxed));
+        let late = start(Durability::Sync, Some(Duration::from_millis(20)));
+        let other = start(Durability::Sync, None);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !late.is_finished() && Instant::now() < deadline {
+            yield_now();
+        }
+        let was_in_time = late.is_finished();
+        is_released.store(true, Ordering::Relaxed);
+        assert!(was_in_time);
+        [writer, late, other].into_iter().for_each(|thread| thread.join().unwrap());
     }
 }
 
