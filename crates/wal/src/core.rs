@@ -80,6 +80,8 @@ pub struct Core {
     /// Those who found no room.
     crowd: AtomicUsize,
     turn: Mutex<()>,
+    /// Whether who has the turn needs more than half of the room.
+    is_turn_wide: AtomicBool,
     pub switching: Mutex<()>,
     /// At 1 once the log is closed. Who leads closes it.
     pub closing: GroupCommit<()>,
@@ -158,6 +160,7 @@ impl Core {
             watched: Padded::default(),
             crowd: AtomicUsize::new(0),
             turn: Mutex::new(()),
+            is_turn_wide: AtomicBool::new(false),
             switching: Mutex::new(()),
             closing: GroupCommit::new(0, ()),
             holes: Mutex::new(Vec::new()),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use stratalog_base::sync::{self, AtomicUsize, Instant, MutexGuard, Ordering, light_fence};
+use stratalog_base::sync::{self, Instant, MutexGuard, Ordering, light_fence};
 use stratalog_base::{Error, Result};
 
 use super::{Core, RingFront};
@@ -27,28 +27,29 @@ impl Core {
     /// Gives `draft` its place.
     #[inline]
     pub fn place(&self, draft: &Draft<'_>) -> Result<Place> {
-        match self.try_place(draft) {
-            Ok(place) => Ok(place),
-            Err(refused) => self.place_slowly(refused, || self.enter(draft)),
-        }
+        self.place_fairly(std::slice::from_ref(draft), || self.enter(draft))
     }
 
     /// Gives `drafts` places in a row.
     pub fn place_all(&self, drafts: &[Draft<'_>], positions: &mut Vec<Position>) -> Result<Place> {
-        let mut enter = || match self.ring() {
+        self.place_fairly(drafts, || match self.ring() {
             Some(front) => self.enter_ring(front, drafts, positions),
             None => self.enter_queue(|queue| queue.push_all(drafts, positions)),
-        };
-        match enter() {
-            Ok(place) => Ok(place),
-            Err(refused) => self.place_slowly(refused, enter),
-        }
+        })
     }
 
     #[inline]
-    fn try_place(&self, draft: &Draft<'_>) -> Result<Place, Refused> {
+    fn place_fairly(
+        &self,
+        drafts: &[Draft<'_>],
+        mut enter: impl FnMut() -> Result<Place, Refused>,
+    ) -> Result<Place> {
         // Those who were passed by too often come first, where room is scarce.
-        if self.is_crowded() && self.is_scarce() { Err(Refused::Full) } else { self.enter(draft) }
+        let waits = self.is_crowded() && (self.is_scarce() || self.is_wide(drafts));
+        match if waits { Err(Refused::Full) } else { enter() } {
+            Ok(place) => Ok(place),
+            Err(refused) => self.place_slowly(refused, drafts, enter),
+        }
     }
 
     #[inline]
@@ -204,6 +205,7 @@ impl Core {
     fn place_slowly(
         &self,
         mut refused: Refused,
+        drafts: &[Draft<'_>],
         mut enter: impl FnMut() -> Result<Place, Refused>,
     ) -> Result<Place> {
         let began = Instant::now();
@@ -228,7 +230,7 @@ impl Core {
                     let is_starved = tries >= STARVED_TRIES || self.is_crowded();
                     // Who has the turn may wait for the very thread that calls this back.
                     if turn.is_none() && is_starved && !is_called() {
-                        turn = Turn::take(self, deadline);
+                        turn = Turn::take(self, self.is_wide(drafts), deadline);
                         turn.is_some()
                     } else {
                         self.make_room(deadline)?
@@ -260,14 +262,36 @@ impl Core {
         self.crowd.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether less than half of the room is left.
+    /// Whether less than half of the room is left, or who has the turn needs more than that.
     fn is_scarce(&self) -> bool {
+        if self.is_turn_wide.load(Ordering::Relaxed) {
+            return true;
+        }
         match self.ring() {
             Some(front) => {
                 let ring = &front.ring;
                 ring.reserved().saturating_sub(ring.freed()) > ring.capacity() / 2
             }
-            None => self.queue.lock().depth() > self.options.queue_records / 2,
+            None => {
+                let (depth, end) = {
+                    let queue = self.queue.lock();
+                    (queue.depth(), queue.end())
+                };
+                let bytes = end.saturating_sub(self.written.reached());
+                depth > self.options.queue_records / 2 || bytes > self.options.queue_bytes / 2
+            }
+        }
+    }
+
+    /// Whether `drafts` need more than half of the room.
+    fn is_wide(&self, drafts: &[Draft<'_>]) -> bool {
+        let bytes: u64 = drafts.iter().map(Draft::frame_bytes).sum();
+        match self.ring() {
+            Some(front) => bytes > front.ring.capacity() / 2,
+            None => {
+                drafts.len() > self.options.queue_records / 2
+                    || bytes > self.options.queue_bytes / 2
+            }
         }
     }
 
@@ -296,26 +320,31 @@ impl Core {
     }
 }
 
-/// The turn of one who was passed by too often. Until it is given back nobody enters without one.
+/// The turn of one who was passed by too often. Until it is given back nobody enters without one where room is scarce.
 struct Turn<'a> {
-    crowd: &'a AtomicUsize,
+    core: &'a Core,
     turn: Option<MutexGuard<'a, ()>>,
 }
 
 impl<'a> Turn<'a> {
     /// Waits for the turn; `None` at the deadline.
-    fn take(core: &'a Core, deadline: Option<Instant>) -> Option<Turn<'a>> {
+    fn take(core: &'a Core, is_wide: bool, deadline: Option<Instant>) -> Option<Turn<'a>> {
         core.crowd.fetch_add(1, Ordering::Relaxed);
-        let mut turn = Turn { crowd: &core.crowd, turn: None };
+        let mut turn = Turn { core, turn: None };
         turn.turn = sync::lock_until(&core.turn, deadline);
-        turn.turn.is_some().then_some(turn)
+        if turn.turn.is_none() {
+            return None;
+        }
+        core.is_turn_wide.store(is_wide, Ordering::Relaxed);
+        Some(turn)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.crowd.fetch_sub(1, Ordering::Relaxed);
+        self.core.crowd.fetch_sub(1, Ordering::Relaxed);
         if let Some(turn) = self.turn.take() {
+            self.core.is_turn_wide.store(false, Ordering::Relaxed);
             sync::unlock_fair(turn);
         }
     }
@@ -376,7 +405,7 @@ mod tests {
         let core = Arc::new(narrow(None));
         put(&core);
         // Somebody was passed by too often: from now on nobody enters but by turns.
-        let turn = Turn::take(&core, None).unwrap();
+        let turn = Turn::take(&core, false, None).unwrap();
         let tasks: Arc<Mutex<Vec<std::path::PathBuf>>> = Arc::default();
         let positions = Arc::new(Mutex::new(vec![0; WAITERS]));
         let mut threads = Vec::new();
@@ -406,13 +435,65 @@ mod tests {
         assert_eq!(core.crowd.load(Ordering::Relaxed), 0);
     }
 
+    /// A log without threads whose appends wait for room for a moment, with a queue of so many records and bytes.
+    fn impatient(records: usize, bytes: u64) -> Core {
+        let mut core = narrow(None);
+        core.options.overflow = Overflow::Wait(Duration::from_millis(1));
+        core.options.queue_records = records;
+        core.options.queue_bytes = bytes;
+        *core.queue.lock() = Queue::new(core.stream, core.reserved(), records, bytes);
+        core
+    }
+
+    fn is_refused(core: &Core, records: usize) -> bool {
+        let parts = [IoSlice::new(b"x")];
+        let drafts: Vec<_> =
+            (0..records).map(|_| Draft::new(Kind::Record, &parts).unwrap()).collect();
+        let outcome = core.place_all(&drafts, &mut Vec::new());
+        assert!(matches!(outcome, Ok(_) | Err(Error::Full)), "{outcome:?}");
+        outcome.is_err()
+    }
+
+    #[test]
+    fn while_somebody_has_a_turn_others_leave_half_of_the_room() {
+        // Bounded by records, and by bytes: 16 for each.
+        for core in [impatient(10, u64::MAX), impatient(1000, 160)] {
+            (0..5).for_each(|_| _ = put(&core));
+            let turn = Turn::take(&core, false, None);
+            assert!(!is_refused(&core, 1), "half of the room is left");
+            assert!(is_refused(&core, 1) && is_refused(&core, 2));
+            drop(turn);
+            assert!(!is_refused(&core, 2), "nobody has a turn");
+        }
+    }
+
+    #[test]
+    fn while_somebody_has_a_turn_nobody_else_takes_more_than_half_of_the_room() {
+        for core in [impatient(10, u64::MAX), impatient(1000, 160)] {
+            let turn = Turn::take(&core, false, None);
+            assert!(is_refused(&core, 6));
+            assert!(!is_refused(&core, 5));
+            drop(turn);
+        }
+    }
+
+    #[test]
+    fn who_has_the_turn_and_needs_more_than_half_of_the_room_gets_all_of_it() {
+        for core in [impatient(10, u64::MAX), impatient(1000, 160)] {
+            let turn = Turn::take(&core, true, None);
+            assert!(is_refused(&core, 1));
+            drop(turn);
+            assert!(!is_refused(&core, 20) && core.crowd.load(Ordering::Relaxed) == 0);
+        }
+    }
+
     /// Whoever has the turn may wait for the very thread that calls this back.
     #[test]
     fn who_is_called_back_takes_no_turn() {
         for ring_bytes in [None, Some(4096)] {
             let core = Arc::new(narrow(ring_bytes));
             core.threads.write.set(Health::Running);
-            let turn = Turn::take(&core, None);
+            let turn = Turn::take(&core, false, None);
             let caller = core.clone();
             let then = move |_| (0..200).for_each(|_| _ = put(&caller));
             let call = move || calls::call([(Box::new(then) as Callback, Ok(()))]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stratalog_base::Error;
 use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
-use stratalog_base::sync::{Instant, spawn};
+use stratalog_base::sync::{AtomicBool, Instant, Ordering, spawn};
 use stratalog_wal::{Backend, Durability, LogOptions, Overflow, RecoveryMode, Wal};
 
 use crate::support::*;
@@ -60,6 +60,42 @@ fn what_was_refused_has_room_later() {
         eventually("there is room", || {
             log.append(&[IoSlice::new(b"again")], Durability::Process).is_ok()
         });
+    }
+}
+
+/// A batch of more than the queue holds needs all of it, however many pass by.
+#[test]
+fn a_batch_longer_than_the_queue_gets_its_turn_among_many() {
+    for backend in [Backend::Sync, Backend::SyncThread] {
+        let fs = SimFs::new();
+        let base = LogOptions { backend, batch_records: 1, ..options(1 << 20) };
+        let log = Arc::new(create(&fs, small(base, Overflow::Block)));
+        fs.inject(Fault::new(Op::Write, FaultKind::Delay(Duration::from_micros(200))).for_ever());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (log, is_over) = (log.clone(), is_over.clone());
+                let body = move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        _ = log.append(&[IoSlice::new(b"passes")], Durability::Process).unwrap();
+                    }
+                };
+                spawn("appender", body).unwrap()
+            })
+            .collect();
+        let records = [&b"batch"[..]; 20];
+        let batch_log = log.clone();
+        let batch = spawn("batch", move || {
+            for _ in 0..20 {
+                let mut positions = Vec::new();
+                _ = batch_log.append_batch(&records, Durability::Process, &mut positions).unwrap();
+            }
+        })
+        .unwrap();
+        eventually("the batches are in", || batch.is_finished());
+        is_over.store(true, Ordering::Relaxed);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        log.sync().unwrap();
     }
 }
 
