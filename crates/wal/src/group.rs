@@ -18,13 +18,22 @@
 //!   it off or, a sleeping thread, by another that was told. Each thread reads what it is told. At the latest the drop of the group does so ([`Error::Closed`]).
 //! - GROUP-6: whenever the lock is free and someone who may lead is on the list, someone leads or
 //!   someone off the list has the *baton*.
+//! - GROUP-7: who wants the seat itself gets it before any who came to the list later, but for terms that are over
+//!   before it is on the list and before an older one awakes.
 //!
 //! # Why no wake-up is lost
-//! *To lead.* A thread goes on the list only while another leads (same hold of the lock). The end of
+//! *To lead.* A thread goes on the list only while another leads or the seat is kept (same hold of the lock). The end of
 //! a term gives the baton to the first of those who remain and may lead, unless it is out already.
 //! Who has it always takes the lock next, and puts the baton down there. Either it takes the seat, or
 //! another has it, or it leaves (its target is reached, or its time is up), and then gives the baton
 //! to the next in the same hold. So GROUP-6 holds, and every term ends.
+//!
+//! *To have the seat itself.* No watermark is this one's target, so by targets it would come last, and any who comes
+//! while it wakes would take the seat first, without end. So it gets the baton before the first of the others if it is
+//! older, and the seat is kept for it: nobody else takes that while the baton is out to it. Whoever falls short or
+//! finds the seat taken comes to the list anew, and so as a younger one: each of those who were older gets the baton
+//! once before it, which is GROUP-7. It has no deadline, so it always comes for the seat, or finds the group failed,
+//! when nobody is on the list.
 //!
 //! A thread whose time is up takes itself off the list. If it is not there any more, it is told
 //! something at any moment: it waits for that, so that a baton on its way does not get lost.
@@ -73,7 +82,12 @@ struct Turn<L> {
     waiters: Waiters,
     /// Whether somebody was told to lead and has not taken the lock since.
     baton: bool,
+    /// Whether that one wants the seat itself: then nobody else takes it (GROUP-7).
+    is_kept: bool,
 }
+
+/// What who wants the seat itself waits for: no watermark gets there.
+const THE_SEAT: u64 = FAILED - 1;
 
 /// One call of [`GroupCommit::reach_until`] or [`GroupCommit::follow`].
 struct Caller {
@@ -104,7 +118,13 @@ impl<L> GroupCommit<L> {
             reached: Padded(AtomicU64::new(reached)),
             lowest: AtomicU64::new(u64::MAX),
             spin: Spin::default(),
-            turn: Mutex::new(Turn { seat: Some(seat), failure: None, waiters, baton: false }),
+            turn: Mutex::new(Turn {
+                seat: Some(seat),
+                failure: None,
+                waiters,
+                baton: false,
+                is_kept: false,
+            }),
             vacated: Condvar::new(),
         }
     }
@@ -166,19 +186,19 @@ impl<L> GroupCommit<L> {
     /// As [`GroupCommit::reach`].
     pub fn lead_if_free(&self, lead: impl FnOnce(&mut L) -> Result<u64>) -> Result<bool> {
         // Who has the baton finds the seat taken, as if it had come later.
-        let free = self.turn.try_lock().filter(|turn| turn.failure.is_none());
+        let free = self.turn.try_lock().filter(|turn| turn.failure.is_none() && !turn.is_kept);
         match free.and_then(|mut turn| turn.seat.take()) {
             Some(seat) => Term::new(self, seat).run(lead).map(|()| true),
             None => Ok(false),
         }
     }
 
-    /// Runs `work` on the seat, as soon as nobody leads.
+    /// Runs `work` on the seat, as soon as nobody leads, however many wait to (GROUP-7).
     ///
     /// # Errors
     /// As [`GroupCommit::reach`]; an error of `work` fails the group.
     pub fn with_seat<R>(&self, work: impl FnOnce(&mut L) -> Result<R>) -> Result<R> {
-        let seat = match self.wait(&mut Caller::new(FAILED - 1, None, true))? {
+        let seat = match self.wait(&mut Caller::new(THE_SEAT, None, true))? {
             Ended::Lead(seat) => seat,
             _ => unreachable!("no watermark gets there, and there is no deadline"),
         };
@@ -310,6 +330,7 @@ impl<L> GroupCommit<L> {
                 return Ok(Ended::Late);
             }
             if caller.leads
+                && !turn.is_kept
                 && let Some(seat) = turn.seat.take()
             {
                 return Ok(Ended::Lead(seat));
@@ -332,7 +353,7 @@ impl<L> GroupCommit<L> {
                 }
                 Some(Told::Lead) => {
                     turn = self.turn.lock();
-                    turn.baton = false;
+                    (turn.baton, turn.is_kept) = (false, false);
                 }
             }
         }
@@ -387,7 +408,7 @@ impl<L> GroupCommit<L> {
     /// tells `woken` after it (GROUP-5).
     fn unlock(&self, mut turn: MutexGuard<'_, Turn<L>>, mut woken: Woken) {
         if turn.seat.is_some() && !turn.baton {
-            turn.baton = turn.waiters.take_leader(&mut woken);
+            (turn.baton, turn.is_kept) = turn.waiters.take_leader(&mut woken);
         }
         let lowest = turn.waiters.lowest();
         // Not stored for nothing: others look at `reached`, which is near.
@@ -442,7 +463,11 @@ impl Caller {
 
     fn waiter(&mut self) -> Waiter {
         let letter = self.letter();
-        if self.leads { Waiter::Leader(letter) } else { Waiter::Follower(letter) }
+        match self.leads {
+            _ if self.target == THE_SEAT => Waiter::Seat(letter),
+            true => Waiter::Leader(letter),
+            false => Waiter::Follower(letter),
+        }
     }
 }
 
@@ -651,6 +676,42 @@ mod tests {
         let group = GroupCommit::new(2, ());
         group.fail(&Error::Closed);
         group.revive(1, |()| ());
+    }
+
+    /// GROUP-7
+    #[test]
+    fn who_wants_the_seat_itself_gets_it_among_those_who_reach_without_end() {
+        const TERMS_MAX: u64 = 200_000;
+        let (group, written) = (GroupCommit::new(0, ()), AtomicU64::new(0));
+        let done = AtomicU64::new(0);
+        let terms = AtomicU64::new(0);
+        let lead = |(): &mut ()| {
+            terms.fetch_add(1, Ordering::Relaxed);
+            let covered = written.load(Ordering::Acquire);
+            std::thread::sleep(Duration::from_micros(20)); // The others come meanwhile.
+            Ok(covered)
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while done.load(Ordering::Acquire) < 20
+                        && terms.load(Ordering::Relaxed) < TERMS_MAX
+                    {
+                        let mine = written.fetch_add(1, Ordering::AcqRel) + 1;
+                        group.reach(mine, lead).unwrap();
+                    }
+                });
+            }
+            scope.spawn(|| {
+                while done.load(Ordering::Acquire) < 20 {
+                    std::thread::sleep(Duration::from_micros(300)); // Somebody leads, others wait.
+                    group.with_seat(|()| Ok(())).unwrap();
+                    done.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        });
+        let terms = terms.into_inner();
+        assert!(terms < 20 * 50, "{terms} terms passed 20 who wanted the seat");
     }
 
     #[test]

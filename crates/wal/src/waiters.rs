@@ -2,7 +2,7 @@
 //!
 //! Holds no lock and reads no watermark; [`crate::group`] does, and says when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub struct Key {
 
 /// One who waits.
 pub enum Waiter {
+    /// A thread that wants to lead, whatever the watermark is.
+    Seat(Arc<Letter<Told>>),
     /// A thread that may be woken to lead.
     Leader(Arc<Letter<Told>>),
     /// A thread that only waits.
@@ -62,6 +64,8 @@ pub enum Waiter {
 /// Those who wait, the lowest target first, and of equal ones the oldest.
 #[derive(Default)]
 pub struct Waiters {
+    /// By age.
+    seats: VecDeque<(u64, Arc<Letter<Told>>)>,
     leaders: BTreeMap<Key, Arc<Letter<Told>>>,
     others: BTreeMap<Key, Waiter>,
     next_number: u64,
@@ -73,13 +77,14 @@ impl Waiters {
         let key = Key { target, number: self.next_number };
         self.next_number += 1;
         match waiter {
+            Waiter::Seat(letter) => self.seats.push_back((key.number, letter)),
             Waiter::Leader(letter) => _ = self.leaders.insert(key, letter),
             other => _ = self.others.insert(key, other),
         }
         key
     }
 
-    /// Takes one off; `None` if it is taken already, and so is told or will be.
+    /// Takes one off, but none that wants the seat; `None` if it is taken already, and so is told or will be.
     pub fn remove(&mut self, key: Key) -> Option<Waiter> {
         self.leaders.remove(&key).map(Waiter::Leader).or_else(|| self.others.remove(&key))
     }
@@ -108,20 +113,32 @@ impl Waiters {
     pub fn take_failed(&mut self, error: &Error, woken: &mut Woken) {
         let leaders = std::mem::take(&mut self.leaders).into_values().map(Waiter::Leader);
         let others = std::mem::take(&mut self.others).into_values();
-        woken.over.extend(leaders.chain(others).map(|waiter| (waiter, Err(error.clone()))));
+        let seats = std::mem::take(&mut self.seats).into_iter().map(|it| Waiter::Seat(it.1));
+        woken
+            .over
+            .extend(seats.chain(leaders).chain(others).map(|waiter| (waiter, Err(error.clone()))));
     }
 
-    /// Takes the one who is to lead next. Returns whether there was one.
-    pub fn take_leader(&mut self, woken: &mut Woken) -> bool {
+    /// Takes the one who is to lead next: who wants the seat if it is older than the first of the others. Returns
+    /// whether there was one, and whether that wants the seat.
+    pub fn take_leader(&mut self, woken: &mut Woken) -> (bool, bool) {
         debug_assert!(woken.leader.is_none());
-        woken.leader = self.leaders.pop_first().map(|(_, letter)| letter);
-        woken.leader.is_some()
+        let first = self.leaders.keys().next().map_or(u64::MAX, |key| key.number);
+        let seat = self.seats.pop_front_if(|(number, _)| *number < first).map(|(_, letter)| letter);
+        let is_kept = seat.is_some();
+        woken.leader = seat.or_else(|| self.leaders.pop_first().map(|(_, letter)| letter));
+        (woken.leader.is_some(), is_kept)
     }
 }
 
 impl fmt::Debug for Waiters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.leaders.keys()).entries(self.others.keys()).finish()
+        let seats = self.seats.iter().map(|(number, _)| number);
+        f.debug_set()
+            .entries(seats)
+            .entries(self.leaders.keys())
+            .entries(self.others.keys())
+            .finish()
     }
 }
 
@@ -142,7 +159,7 @@ impl Woken {
         let (mut called, mut chain) = (Vec::new(), Chain::default());
         for (waiter, outcome) in self.over {
             match waiter {
-                Waiter::Leader(letter) | Waiter::Follower(letter) => {
+                Waiter::Seat(letter) | Waiter::Leader(letter) | Waiter::Follower(letter) => {
                     chain.0.push((letter, outcome));
                 }
                 Waiter::Call(then) => called.push((then, outcome)),

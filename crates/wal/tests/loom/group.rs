@@ -163,6 +163,44 @@ fn the_baton_goes_on_until_nobody_waits() {
     });
 }
 
+/// GROUP-7: who wants the seat itself gets it, and those from whom it is kept meanwhile go on after it.
+#[test]
+fn the_seat_is_kept_for_who_wants_it_and_nobody_sleeps_over_that() {
+    loom::model(|| {
+        let group = Arc::new(GroupCommit::new(0, 0));
+        let reach = |target| {
+            let group = group.clone();
+            thread::spawn(move || group.reach(target, step).unwrap())
+        };
+        let threads = [reach(1), reach(2)];
+        let steps = group.with_seat(|steps| Ok(*steps)).unwrap();
+        assert!(steps <= 2);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(group.reached(), 2);
+    });
+}
+
+/// GROUP-4 and GROUP-7: a failure ends that wait, too, and a seat that was kept is free after it.
+#[test]
+fn who_wants_the_seat_is_told_of_a_failure() {
+    loom::model(|| {
+        let group = Arc::new(GroupCommit::new(0, 0));
+        let seeker = {
+            let group = group.clone();
+            thread::spawn(move || group.with_seat(|_| Ok(())))
+        };
+        let failing = {
+            let group = group.clone();
+            thread::spawn(move || group.reach(1, |_| Err(Error::Closed)).unwrap_err())
+        };
+        failing.join().unwrap();
+        group.revive(0, |_| ());
+        group.reach(1, |_| Ok(1)).unwrap();
+        let outcome = seeker.join().unwrap();
+        assert!(matches!(outcome, Ok(()) | Err(Error::Closed)), "{outcome:?}");
+    });
+}
+
 /// GROUP-6: who was woken to lead finds its target reached by a raise.
 #[test]
 fn who_need_not_lead_any_more_passes_the_baton() {
