@@ -7,16 +7,19 @@
 //!   most half the threshold. A value that swings about the threshold is not told twice.
 //! - ALERT-2: no lock of this module is held while the listener runs, and no panic of it gets out.
 //! - ALERT-3: the death of a thread is told once.
+//! - ALERT-4: each record that waits is counted at most once, for in a ring that takes a look at each. So the depth is
+//!   looked at only where it may change what is told, and again when all that was counted is written.
 
 use std::fmt;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::Error;
-use stratalog_base::sync::{AtomicBool, Mutex, Ordering};
+use stratalog_base::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
-use crate::{Callback, calls};
+use crate::{Callback, Position, calls, frame};
 
 /// From where on the listener is told. A value at the threshold is not yet told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +131,8 @@ pub struct Alerts {
 struct Watch {
     listener: AlertListener,
     depth: Edge,
+    /// Up to here all was counted already.
+    counted: AtomicU64,
     size: Edge,
     sync: Duration,
     /// The threads whose death has been told.
@@ -141,6 +146,7 @@ impl Alerts {
             Box::new(Watch {
                 listener,
                 depth: Edge::new(thresholds.depth_records),
+                counted: AtomicU64::new(0),
                 size: Edge::new(thresholds.log_bytes),
                 sync: thresholds.sync,
                 dead: Mutex::new(Vec::new()),
@@ -155,12 +161,21 @@ impl Alerts {
         self.watch.is_some()
     }
 
-    /// So many records wait to be written.
-    #[inline]
-    pub fn depth(&self, records: u64) {
-        if let Some(watch) = &self.watch
-            && watch.depth.crossed(records)
-        {
+    /// What lies in `waiting` waits to be written: `count` says how many records that is. For one thread at a time.
+    pub fn depth(&self, waiting: Range<Position>, count: impl FnOnce() -> u64) {
+        let Some(watch) = &self.watch else { return };
+        let at_most = waiting.end.saturating_sub(waiting.start) / frame::frame_bytes(0);
+        let records = if watch.depth.is_idle(at_most) {
+            return; // ALERT-4
+        } else if watch.depth.is_low(at_most) {
+            at_most
+        } else if waiting.start < watch.counted.load(Ordering::Relaxed) {
+            return; // ALERT-4
+        } else {
+            watch.counted.store(waiting.end, Ordering::Relaxed);
+            count()
+        };
+        if watch.depth.crossed(records) {
             watch.tell(Alert::Depth { records });
         }
     }
@@ -233,6 +248,16 @@ impl Edge {
         Edge { threshold, told: AtomicBool::new(false) }
     }
 
+    /// Whether values up to `value` change nothing.
+    fn is_idle(&self, value: u64) -> bool {
+        value <= self.threshold && !self.told.load(Ordering::Relaxed)
+    }
+
+    /// Whether `value` lets it tell again.
+    fn is_low(&self, value: u64) -> bool {
+        value <= self.threshold / 2
+    }
+
     /// Whether `value` is to be told. Relaxed: the flag guards nothing but itself.
     #[inline]
     fn crossed(&self, value: u64) -> bool {
@@ -242,7 +267,7 @@ impl Edge {
             // Of those that see it untold at once, one tells.
             return !told && !self.told.swap(true, Ordering::Relaxed);
         }
-        if told && value <= self.threshold / 2 {
+        if told && self.is_low(value) {
             self.told.store(false, Ordering::Relaxed);
         }
         false
@@ -268,12 +293,33 @@ mod tests {
         (Alerts::new(LOW, Some(listener)), heard)
     }
 
+    /// So many records wait, each as short as can be, and all was written before they came.
+    fn wait(alerts: &Alerts, records: u64) {
+        let counted =
+            alerts.watch.as_ref().map_or(0, |watch| watch.counted.load(Ordering::Relaxed));
+        alerts.depth(counted..counted + 16 * records, || records);
+    }
+
+    /// ALERT-4
+    #[test]
+    fn records_that_wait_are_counted_once_and_only_if_they_may_be_too_many() {
+        let (alerts, heard) = heard();
+        alerts.depth(8..8 + 160, || unreachable!("ten at most"));
+        alerts.depth(8..1008, || 10);
+        alerts.depth(1000..5000, || unreachable!("some of these were counted"));
+        alerts.depth(1008..5000, || 11);
+        assert_eq!(*heard.lock(), [Alert::Depth { records: 11 }]);
+        alerts.depth(4992..5072, || unreachable!("five at most"));
+        alerts.depth(5000..9000, || 12);
+        assert_eq!(heard.lock().len(), 2);
+    }
+
     /// ALERT-1
     #[test]
     fn a_deep_queue_is_told_once_until_it_was_half_empty() {
         let (alerts, heard) = heard();
         for records in [0, 10, 11, 50, 10, 11, 6, 12, 5, 10, 13, 14, 0, 15] {
-            alerts.depth(records);
+            wait(&alerts, records);
         }
         let expected = [11, 13, 15].map(|records| Alert::Depth { records });
         assert_eq!(*heard.lock(), expected);
@@ -355,8 +401,8 @@ mod tests {
             }
         });
         let alerts = Alerts::new(LOW, Some(listener));
-        alerts.depth(11);
-        alerts.depth(12);
+        wait(&alerts, 11);
+        wait(&alerts, 12);
         alerts.synced(Duration::from_secs(1));
         alerts.thread_died("writer");
         alerts.thread_died("writer");
@@ -386,7 +432,7 @@ mod tests {
     #[test]
     fn without_a_listener_nothing_is_told() {
         let alerts = Alerts::new(LOW, None);
-        alerts.depth(u64::MAX);
+        wait(&alerts, 1000);
         alerts.synced(Duration::MAX);
         alerts.thread_died("writer");
         alerts.log_bytes(u64::MAX);

@@ -23,7 +23,8 @@ impl Core {
     /// Writes what waits, or a part of it. For the holder of the seat, so the backend stands still.
     pub(super) fn write(&self, writer: &mut Writer, cause: Cause) -> Result<Position> {
         if self.alerts.is_listening() {
-            self.alerts.depth(self.depth().0);
+            let waiting = self.written.reached()..self.reserved();
+            self.alerts.depth(waiting, || self.depth().0);
         }
         match self.ring() {
             Some(_) => self.drain_ring(writer, cause)?,
