@@ -5,9 +5,10 @@
 //! more than half full. So who follows waits until there is something to write, and then writes it itself (LOG-4).
 //!
 //! # Invariants
-//! - FOLLOW-1: who follows a mapped ring is woken by whoever publishes what it waits for, for that one finds `watched`
-//!   (see `wait_published`), or, if the backend is changed meanwhile, by whoever writes it, for a call is left for
-//!   that.
+//! - FOLLOW-1: who follows a log that has a mapped ring, or may get one, sleeps until `published` is raised, whoever
+//!   takes records then. In the ring that is done by whoever publishes what it waits for, for that one finds `watched`
+//!   (see `wait_published`), also if the ring became the front meanwhile; elsewhere by whoever writes it, for a call is
+//!   left for that.
 
 use std::sync::{Arc, Weak};
 
@@ -36,14 +37,16 @@ impl Follower {
         target: Position,
         deadline: Option<Instant>,
     ) -> Result<bool> {
-        let Some(front) = core.ring().filter(|front| front.mapped) else {
-            // Whoever appended it and waits for it writes it.
+        if core.any_ring().is_some_and(|front| !front.mapped) || core.written.reached() >= target {
+            // Whoever appended it and waits for it writes it. A ring that is not mapped stays so.
             return core.written.follow(target, deadline);
-        };
+        }
         self.leave_call(core, target);
         core.watched.fetch_max(target, Ordering::Relaxed);
-        heavy_fence(); // Pairs with that in `after_publish`.
-        core.published.raise(front.ring.advance());
+        // Pairs with that in `after_publish`: who does not find `watched` has published before, so after the ring
+        // became the front, if it did meanwhile; and that is seen here.
+        heavy_fence();
+        core.published.raise(core.logged());
         core.published.follow(target, deadline)
     }
 
