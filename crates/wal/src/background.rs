@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::sync::{
-    AtomicU8, Condvar, Instant, JoinHandle, Mutex, Ordering, ThreadId, current, spawn,
+    AtomicU8, Condvar, Instant, JoinHandle, Mutex, Ordering, ThreadId, current, heavy_fence, spawn,
 };
 use stratalog_base::{Error, Result};
 
@@ -166,6 +166,9 @@ impl Threads {
                 let ended = catch_unwind(AssertUnwindSafe(|| body(&core)));
                 let health = if ended.is_ok() { Health::Stopped } else { Health::Dead };
                 pulse(&core.threads).set(health);
+                // Pairs with that in `Core::appended`: who still finds the thread running has its place, which is
+                // seen here.
+                heavy_fence();
                 if health == Health::Dead {
                     // Those who count on it by now are served once more; later ones serve themselves.
                     let serve = || _ = core.durable_to(core.reserved(), None, Cause::Age);
