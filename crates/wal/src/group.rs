@@ -18,8 +18,7 @@
 //!   it off or, a sleeping thread, by another that was told. Each thread reads what it is told. At the latest the drop of the group does so ([`Error::Closed`]).
 //! - GROUP-6: whenever the lock is free and someone who may lead is on the list, someone leads or
 //!   someone off the list has the *baton*.
-//! - GROUP-7: who wants the seat itself gets it before any who came to the list later, but for terms that are over
-//!   before it is on the list and before an older one awakes.
+//! - GROUP-7: who wants the seat itself gets the baton before any who came to the list later, and then the seat.
 //!
 //! # Why no wake-up is lost
 //! *To lead.* A thread goes on the list only while another leads or the seat is kept (same hold of the lock). The end of
@@ -43,8 +42,6 @@
 //! fence in between. So one of them sees the other: either who registers leaves at once, or who raises
 //! takes the lock and finds it. Other ends need no fence: they change the watermark under the lock.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use stratalog_base::sync::{
@@ -53,9 +50,13 @@ use stratalog_base::sync::{
 use stratalog_base::{Error, Result};
 
 use crate::Callback;
-use crate::calls::{Hold, call};
+use crate::calls::call;
 use crate::spin::Spin;
 use crate::waiters::{Key, Told, Waiter, Waiters, Woken};
+
+mod term;
+
+use term::Term;
 
 /// Set in `reached` while the group is failed: a `fetch_max` with any watermark has no effect then,
 /// so that raising needs no lock (GROUP-4).
@@ -467,56 +468,6 @@ impl Caller {
             _ if self.target == THE_SEAT => Waiter::Seat(letter),
             true => Waiter::Leader(letter),
             false => Waiter::Follower(letter),
-        }
-    }
-}
-
-/// A leader's term; dropping it, also by a panic, ends it (GROUP-3).
-struct Term<'a, L> {
-    group: &'a GroupCommit<L>,
-    /// `None` once it has ended.
-    seat: Option<L>,
-    /// The last field, so that calls are made when the seat is back.
-    _hold: Hold,
-}
-
-impl<'a, L> Term<'a, L> {
-    fn new(group: &'a GroupCommit<L>, seat: L) -> Self {
-        Term { group, seat: Some(seat), _hold: Hold::take() }
-    }
-
-    fn run(mut self, lead: impl FnOnce(&mut L) -> Result<u64>) -> Result<()> {
-        let seat = self.seat.as_mut().expect("the term has not ended");
-        let outcome = lead(seat);
-        self.end(outcome)
-    }
-
-    /// Returns the failure, if the group has one then.
-    fn end(&mut self, outcome: Result<u64>) -> Result<()> {
-        let group = self.group;
-        let (mut turn, mut woken) = (group.turn.lock(), Woken::default());
-        turn.seat = self.seat.take();
-        match outcome {
-            Ok(reached) => {
-                group.publish(reached);
-                turn.waiters.take_reached(group.reached(), &mut woken);
-            }
-            Err(error) => group.latch(&mut turn, error, &mut woken),
-        }
-        let failure = turn.failure.clone();
-        if failure.is_some() {
-            group.vacated.notify_all();
-        }
-        group.unlock(turn, woken);
-        failure.map_or(Ok(()), Err)
-    }
-}
-
-impl<L> Drop for Term<'_, L> {
-    fn drop(&mut self) {
-        if self.seat.is_some() {
-            let source = io::Error::other("the thread that did it for all panicked");
-            _ = self.end(Err(Error::io("group commit", Path::new(""), source)));
         }
     }
 }

@@ -332,9 +332,7 @@ impl<'a> Turn<'a> {
         core.crowd.fetch_add(1, Ordering::Relaxed);
         let mut turn = Turn { core, turn: None };
         turn.turn = sync::lock_until(&core.turn, deadline);
-        if turn.turn.is_none() {
-            return None;
-        }
+        turn.turn.as_ref()?;
         core.is_turn_wide.store(is_wide, Ordering::Relaxed);
         Some(turn)
     }
@@ -448,7 +446,7 @@ mod tests {
     fn is_refused(core: &Core, records: usize) -> bool {
         let parts = [IoSlice::new(b"x")];
         let drafts: Vec<_> =
-            (0..records).map(|_| Draft::new(Kind::Record, &parts).unwrap()).collect();
+            (0..records).map(|_| Draft::new(Kind::Record, &parts).expect("it fits")).collect();
         let outcome = core.place_all(&drafts, &mut Vec::new());
         assert!(matches!(outcome, Ok(_) | Err(Error::Full)), "{outcome:?}");
         outcome.is_err()
