@@ -74,25 +74,37 @@ impl Queue {
     pub fn push(&mut self, draft: &Draft<'_>, durable: Position) -> Result<Place, Refused> {
         self.check(1, draft.frame_bytes())?;
         let start = self.end;
-        if self.frames.is_empty() && durable > self.marked {
-            self.promise(Kind::Mark, durable);
-        }
+        self.mark_group(durable);
         Ok(Place { start, ..self.put(draft) })
     }
 
-    /// Gives all of `drafts` positions in a row, which go to `positions`.
+    /// Gives all of `drafts` positions in a row, which go to `positions`. A mark precedes them as one
+    /// precedes a single frame.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed.
     pub fn push_all(
         &mut self,
         drafts: &[Draft<'_>],
+        durable: Position,
         positions: &mut Vec<Position>,
     ) -> Result<Place, Refused> {
         self.check(drafts.len(), drafts.iter().map(Draft::frame_bytes).sum())?;
         let start = self.end;
+        if !drafts.is_empty() {
+            self.mark_group(durable);
+        }
+        let position = self.end;
         positions.extend(drafts.iter().map(|draft| self.put(draft).position));
-        Ok(Place { start, position: start, end: self.end })
+        Ok(Place { start, position, end: self.end })
+    }
+
+    /// Starts a group with a mark if more has become durable since the last one.
+    #[inline]
+    fn mark_group(&mut self, durable: Position) {
+        if self.frames.is_empty() && durable > self.marked {
+            self.promise(Kind::Mark, durable);
+        }
     }
 
     #[inline]
@@ -210,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_starts_a_group_is_preceded_by_a_mark_and_its_place_covers_both() {
+        let parts = [IoSlice::new(b"x")];
+        let drafts = [1, 2].map(|_| Draft::new(Kind::Record, &parts).unwrap());
+        let mut queue = Queue::new(STREAM, 96, 10, 1000);
+        let mut positions = Vec::new();
+        let first = queue.push_all(&drafts, 96, &mut positions);
+        queue.take(&mut Vec::new());
+        let second = queue.push_all(&drafts, 128, &mut positions);
+        assert_eq!((first, second), (Ok(place(96, 96, 128)), Ok(place(128, 152, 184))));
+        assert_eq!(positions, [96, 112, 152, 168]);
+    }
+
+    #[test]
     fn what_is_being_written_counts_until_it_is_written() {
         // QUEUE-4
         let draft = Draft::new(Kind::Record, &[]).unwrap();
@@ -226,7 +251,7 @@ mod tests {
         let mut queue = Queue::new(STREAM, 96, 2, 10);
         queue.push(&draft, 0).expect("one frame always has room");
         queue.written(queue.end());
-        assert_eq!(queue.push_all(&[], &mut Vec::new()), Ok(place(112, 112, 112)));
+        assert_eq!(queue.push_all(&[], 112, &mut Vec::new()), Ok(place(112, 112, 112)));
     }
 
     #[test]

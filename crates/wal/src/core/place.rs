@@ -34,7 +34,9 @@ impl Core {
     pub fn place_all(&self, drafts: &[Draft<'_>], positions: &mut Vec<Position>) -> Result<Place> {
         self.place_fairly(drafts, || match self.ring() {
             Some(front) => self.enter_ring(front, drafts, positions),
-            None => self.enter_queue(|queue| queue.push_all(drafts, positions)),
+            None => {
+                self.enter_queue(|queue| queue.push_all(drafts, self.durable.reached(), positions))
+            }
         })
     }
 
@@ -58,8 +60,8 @@ impl Core {
             return self.enter_queue(|queue| queue.push(draft, self.durable.reached()));
         };
         let bytes = draft.frame_bytes();
-        if self.mark_due.load(Ordering::Relaxed) > 0 && bytes <= front.ring.capacity() / 4 {
-            return self.enter_with_mark(front, draft);
+        if self.is_mark_due(front, bytes) {
+            return self.enter_row(front, std::slice::from_ref(draft));
         }
         let mut reservation = front.ring.try_reserve(bytes)?;
         let (position, end) = (reservation.position(), reservation.end());
@@ -94,23 +96,6 @@ impl Core {
         place.publish(draft.head(), checksum, draft.parts());
     }
 
-    /// The first frame after more has become durable is preceded by a mark that says so, as part of
-    /// the same place: so places lie side by side without a hole.
-    #[cold]
-    fn enter_with_mark(&self, front: &RingFront, draft: &Draft<'_>) -> Result<Place, Refused> {
-        let mut reservation = front.ring.try_reserve(PROMISE_BYTES + draft.frame_bytes())?;
-        let (start, end) = (reservation.position(), reservation.end());
-        // If another caller took the mark in the meantime, the same is promised twice.
-        self.mark_due.store(0, Ordering::Relaxed);
-        let promise = self.durable.reached().to_le_bytes();
-        let parts = [IoSlice::new(&promise)];
-        let mark = Draft::new(Kind::Mark, &parts).expect("8 bytes are not too long");
-        self.publish(&mut reservation, &mark);
-        self.publish(&mut reservation, draft);
-        self.after_publish(front, start..end);
-        Ok(Place { start, position: start + PROMISE_BYTES, end })
-    }
-
     #[cold]
     fn enter_ring(
         &self,
@@ -118,25 +103,50 @@ impl Core {
         drafts: &[Draft<'_>],
         positions: &mut Vec<Position>,
     ) -> Result<Place, Refused> {
-        let bytes: u64 = drafts.iter().map(Draft::frame_bytes).sum();
-        if bytes == 0 {
+        if drafts.is_empty() {
             let here = front.ring.reserved();
             return Ok(Place { start: here, position: here, end: here });
         }
-        let mut reservation = front.ring.try_reserve(bytes)?;
-        let (start, end) = (reservation.position(), reservation.end());
-        if reservation.is_big() {
-            self.write_big(start, drafts)?;
-        } else {
-            drafts.iter().for_each(|draft| self.publish(&mut reservation, draft));
-            self.after_publish(front, start..end);
-        }
-        let mut next = start;
+        let place = self.enter_row(front, drafts)?;
+        let mut next = place.position;
         for draft in drafts {
             positions.push(next);
             next += draft.frame_bytes();
         }
-        Ok(Place { start, position: start, end })
+        Ok(place)
+    }
+
+    /// Whether frames of so many bytes are to be preceded by a mark. Not where they are big, or would become so by that.
+    #[inline]
+    fn is_mark_due(&self, front: &RingFront, bytes: u64) -> bool {
+        let is_due = self.mark_due.load(Ordering::Relaxed) > 0;
+        is_due && bytes + PROMISE_BYTES <= front.ring.capacity() / 2
+    }
+
+    /// Puts `drafts` side by side. The first after more has become durable are preceded by a mark that says so, as part
+    /// of the same place: so places lie side by side without a hole.
+    #[cold]
+    fn enter_row(&self, front: &RingFront, drafts: &[Draft<'_>]) -> Result<Place, Refused> {
+        let bytes = drafts.iter().map(Draft::frame_bytes).sum();
+        let is_marked = self.is_mark_due(front, bytes);
+        let mark_bytes = if is_marked { PROMISE_BYTES } else { 0 };
+        let mut reservation = front.ring.try_reserve(mark_bytes + bytes)?;
+        let (start, end) = (reservation.position(), reservation.end());
+        if is_marked {
+            // If another caller took the mark in the meantime, the same is promised twice.
+            self.mark_due.store(0, Ordering::Relaxed);
+        }
+        let promise = self.durable.reached().to_le_bytes();
+        let parts = [IoSlice::new(&promise)];
+        let mark = Draft::new(Kind::Mark, &parts).expect("8 bytes are not too long");
+        let marks = if is_marked { std::slice::from_ref(&mark) } else { &[] };
+        if reservation.is_big() {
+            self.write_big(start, drafts)?;
+        } else {
+            marks.iter().chain(drafts).for_each(|draft| self.publish(&mut reservation, draft));
+            self.after_publish(front, start..end);
+        }
+        Ok(Place { start, position: start + mark_bytes, end })
     }
 
     /// Looks after those who wait for what was published, and lets the drain know of a ring half full.

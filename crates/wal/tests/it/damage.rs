@@ -81,6 +81,45 @@ fn a_flipped_bit_in_an_open_log_loses_nothing_that_was_promised() {
     });
 }
 
+/// Batches are promised like single records: what was synced is not taken for a torn tail. So are big ones, but in a
+/// ring of which they are more than half.
+#[test]
+fn damage_to_a_log_of_synced_batches_is_told_from_a_torn_tail() {
+    let (small, big) = ([5; 30], [6; 3000]);
+    let batches = [vec![&small[..]; 4], vec![&small; 40], vec![&small, &big], vec![&big]];
+    let all = all_options(1 << 20);
+    let cases = all.iter().flat_map(|options| batches.iter().map(move |batch| (options, batch)));
+    for (options, batch) in cases {
+        let bytes: usize = batch.iter().map(|record| record.len() + 18).sum();
+        if options.backend == Backend::LockFree && bytes > 2048 {
+            continue;
+        }
+        let case = format!("{:?}, {} records", options.backend, batch.len());
+        let fs = SimFs::new();
+        let log = create(&fs, options.clone());
+        let (mut positions, mut end) = (Vec::new(), FIRST_POSITION);
+        for _ in 0..5 {
+            let ticket = log.append_batch(batch, Durability::Sync, &mut positions).unwrap();
+            let place = ticket.wait().unwrap();
+            assert_eq!(place.start, end, "{case}: places lie side by side");
+            end = place.end;
+        }
+        drop(log);
+        let fs = fs.kill();
+        let (records, found) = read(&fs, TornTail).unwrap();
+        assert_eq!(records.iter().map(|(at, _)| *at).collect::<Vec<_>>(), positions, "{case}");
+        assert!(found.durable >= positions[3 * batch.len()], "{case}: {}", found.durable);
+        for position in [positions[0], positions[3 * batch.len()]] {
+            let bit = (OFFSET + position + 12) * 8;
+            fs.flip_bit("000001.wal", bit);
+            let outcome = read(&fs, TornTail);
+            let is_found = matches!(outcome, Err(Error::Corrupt { .. }));
+            assert_eq!(is_found, position < found.durable, "{case}, at {position}: {outcome:?}");
+            fs.flip_bit("000001.wal", bit);
+        }
+    }
+}
+
 #[test]
 fn strict_accepts_a_flipped_bit_only_where_nothing_counts() {
     let fs = SimFs::new();
