@@ -5,6 +5,7 @@
 //! meets the same calls in another order now and then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ struct History {
     options: LogOptions,
     /// The chance in 16 of each class: `Sync`, `Interval`, `None`; the rest is `Process`.
     mix: [u64; 3],
-    /// All appends, in order; the last one may have failed.
+    /// All records, in order; the last append may have failed.
     tried: Vec<Vec<u8>>,
     /// Their positions, as far as they got one.
     positions: Vec<Position>,
@@ -246,16 +247,22 @@ impl History {
             }
             _ => Durability::Process,
         };
-        // Half of them can be compressed; one in 64 is bigger than half the ring.
-        let bytes = if rng.chance(1, 64) { 2_000 + rng.below(4_000) } else { rng.below(60) };
-        let mut record = vec![7; bytes as usize];
-        if rng.chance(1, 2) {
-            rng.fill(&mut record);
+        let first = self.tried.len();
+        let is_batch = rng.chance(1, 6);
+        for _ in 0..if is_batch { rng.below(5) } else { 1 } {
+            self.tried.push(some_record(rng));
         }
-        self.tried.push(record.clone());
-        let ticket = log.append(&[std::io::IoSlice::new(&record)], class)?;
+        let mut positions = Vec::new();
+        let ticket = if is_batch {
+            let records: Vec<_> = self.tried[first..].iter().map(Vec::as_slice).collect();
+            log.append_batch(&records, class, &mut positions)?
+        } else {
+            let ticket = log.append(&[IoSlice::new(&self.tried[first])], class)?;
+            positions.push(ticket.position());
+            ticket
+        };
         if self.keep == Keep::InLog {
-            self.positions.push(ticket.position());
+            self.positions.extend(positions);
         }
         if rng.chance(3, 4) {
             ticket.wait()?;
@@ -269,6 +276,16 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// Half of them can be compressed; one in 64 is bigger than half the ring.
+fn some_record(rng: &mut SimRng) -> Vec<u8> {
+    let bytes = if rng.chance(1, 64) { 2_000 + rng.below(4_000) } else { rng.below(60) };
+    let mut record = vec![7; bytes as usize];
+    if rng.chance(1, 2) {
+        rng.fill(&mut record);
+    }
+    record
 }
 
 /// One history: up to six lives, each ended by a kill or a power cut at any call, also during

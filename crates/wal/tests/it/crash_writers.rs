@@ -44,9 +44,16 @@ fn write(fs: &SimFs, log: &Log, name: u8, mut writer: Writer, rng: &mut SimRng) 
             2 => Durability::Interval,
             _ => Durability::Process,
         };
-        let bytes = bytes_of(name, writer.positions.len());
-        let Ok(ticket) = log.append(&[IoSlice::new(&bytes)], class) else { break };
-        writer.positions.push(ticket.position());
+        let number = writer.positions.len();
+        let ticket = if rng.chance(1, 6) {
+            let records = [0, 1, 2].map(|next| bytes_of(name, number + next));
+            let records = records.each_ref().map(Vec::as_slice);
+            log.append_batch(&records, class, &mut writer.positions)
+        } else {
+            log.append(&[IoSlice::new(&bytes_of(name, number))], class)
+                .inspect(|ticket| writer.positions.push(ticket.position()))
+        };
+        let Ok(ticket) = ticket else { break };
         if rng.chance(3, 4) {
             // A store to a mapping does not fail without power.
             if ticket.wait().is_err() || fs.power_is_off() {

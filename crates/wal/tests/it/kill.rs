@@ -65,12 +65,28 @@ fn writer() {
         .map(|thread| {
             let (log, first) = (log.clone(), counts[usize::from(thread)]);
             let body = move || {
-                for number in first.. {
-                    let bytes = record(thread, number);
-                    let class =
-                        if number % 50 == 7 { Durability::Sync } else { Durability::Process };
-                    log.append(&[IoSlice::new(&bytes)], class).unwrap().wait().unwrap();
-                    std::io::stderr().write_all(&bytes[..5]).unwrap(); // Not buffered.
+                let mut number = first;
+                loop {
+                    let class = match number % 50 {
+                        7 => Durability::Sync,
+                        8..20 => Durability::Interval,
+                        _ => Durability::Process,
+                    };
+                    let count = if number % 20 < 10 { 1 } else { 3 };
+                    let records: Vec<_> =
+                        (number..number + count).map(|it| record(thread, it)).collect();
+                    let ticket = match &*records {
+                        [one] => log.append(&[IoSlice::new(one)], class),
+                        all => {
+                            let all: Vec<_> = all.iter().map(Vec::as_slice).collect();
+                            log.append_batch(&all, class, &mut Vec::new())
+                        }
+                    };
+                    ticket.unwrap().wait().unwrap();
+                    for record in &records {
+                        std::io::stderr().write_all(&record[..5]).unwrap(); // Not buffered.
+                    }
+                    number += count;
                 }
             };
             spawn("writer", body).unwrap()
