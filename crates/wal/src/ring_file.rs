@@ -4,11 +4,11 @@
 //! |---|---|---|---|
 //! | 0 | 8 | magic | `STRATRNG` |
 //! | 8 | 4 | version | of the format, 1 |
-//! | 12 | 4 | – | 0 |
+//! | 12 | 4 | – | 0, others are rejected |
 //! | 16 | 8 | log id | as in the segments |
 //! | 24 | 8 | session | as in the segments |
 //! | 32 | 8 | capacity | bytes of the ring, a power of two |
-//! | 40 | 20 | – | 0 |
+//! | 40 | 20 | – | 0, others are rejected |
 //! | 60 | 4 | checksum | CRC-32C of the bytes before |
 //! | 64 | 4032 | – | 0 |
 //! | 4096 | capacity | ring | the frame at position `p` starts at `p` modulo capacity |
@@ -107,11 +107,11 @@ impl RingImage {
         let mut decoder = Decoder::new(header);
         let mut fields = || -> Result<_, Malformed> {
             let magic = decoder.take(MAGIC.len())?;
-            let version = decoder.u32()?;
-            decoder.take(4)?;
-            Ok((magic, version, [decoder.u64()?, decoder.u64()?, decoder.u64()?]))
+            let (version, rest) = (decoder.u32()?, decoder.take(4)?);
+            let numbers = [decoder.u64()?, decoder.u64()?, decoder.u64()?];
+            Ok((magic, version, numbers, [rest, decoder.take(20)?]))
         };
-        let (magic, version, [log_id, session, capacity]) =
+        let (magic, version, [log_id, session, capacity], rest) =
             fields().map_err(|malformed| malformed.at(path, 0))?;
         let checksum = crc32c::crc32c(&header[..USED_BYTES - 4]).to_le_bytes();
         if magic != MAGIC || header[USED_BYTES - 4..] != checksum {
@@ -120,6 +120,9 @@ impl RingImage {
         if version > VERSION {
             let path = path.to_owned();
             return Err(Error::NewerFormat { path, found: version, supported: VERSION });
+        }
+        if rest.concat().iter().any(|&byte| byte != 0) {
+            return Err(corrupt("unknown fields in the ring header"));
         }
         let len = (bytes.len() - USED_BYTES.min(bytes.len())) as u64;
         if !capacity.is_power_of_two() || len != capacity + (HEADER_BYTES - USED_BYTES) as u64 {
@@ -164,5 +167,29 @@ impl RingImage {
         let header = Header { link: Link { base: start, ..newest.link }, ..*newest };
         let bytes = [vec![0; segment::HEADER_BYTES], self.from(start)].concat();
         scan_segment(&bytes, &header, None, at_bad, &mut |frame| on_frame(frame))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use stratalog_base::fs::SimFs;
+
+    use super::*;
+
+    #[test]
+    fn a_header_with_unknown_fields_is_refused_whatever_its_checksum() {
+        let fs = SimFs::new();
+        create(&fs, Path::new(""), 1, 2, 4096).unwrap();
+        let sound = fs.read_file(NAME);
+        let image = RingImage::decode(sound.clone(), Path::new(NAME)).unwrap();
+        assert_eq!((image.log_id, image.session, image.capacity()), (1, 2, 4096));
+        for at in (12..16).chain(40..USED_BYTES - 4) {
+            let mut bytes = sound.clone();
+            bytes[at] = 1;
+            let checksum = crc32c::crc32c(&bytes[..USED_BYTES - 4]);
+            bytes[USED_BYTES - 4..USED_BYTES].copy_from_slice(&checksum.to_le_bytes());
+            let outcome = RingImage::decode(bytes, Path::new(NAME));
+            assert!(matches!(outcome, Err(Error::Corrupt { .. })), "byte {at}");
+        }
     }
 }

@@ -53,6 +53,9 @@ pub const UNLINKED: &str = "segment link mismatch";
 const MAGIC: &[u8; 8] = b"STRATWAL";
 const VERSION: u32 = 1;
 
+/// The highest index: no log comes so far, and what is above still is a number.
+const MAX_INDEX: u64 = u64::MAX >> 1;
+
 /// The name of the segment `index`.
 pub fn file_name(index: u64) -> String {
     format!("{index:06}.wal")
@@ -71,7 +74,7 @@ pub fn retired_name(index: u64) -> String {
 /// The index of the segment called `name`, if it is a segment's name.
 pub fn parse_name(name: &str) -> Option<u64> {
     let index = name.strip_suffix(".wal")?.parse().ok()?;
-    (0 < index && index < u64::MAX && file_name(index) == name).then_some(index)
+    ((1..=MAX_INDEX).contains(&index) && file_name(index) == name).then_some(index)
 }
 
 /// Whether `name` is that of a file that never was or is no longer a segment.
@@ -516,6 +519,10 @@ mod tests {
     fn only_canonical_names_are_segments() {
         assert_eq!(parse_name("000042.wal"), Some(42));
         assert_eq!(parse_name("1234567.wal"), Some(1_234_567));
+        assert_eq!(parse_name(&file_name(MAX_INDEX)), Some(MAX_INDEX));
+        for index in [0, MAX_INDEX + 1, u64::MAX - 1, u64::MAX] {
+            assert_eq!(parse_name(&file_name(index)), None, "{index}");
+        }
         for name in ["42.wal", "0000042.wal", "000000.wal", "+00042.wal", "000042.log", ".wal"] {
             assert_eq!(parse_name(name), None, "{name}");
         }

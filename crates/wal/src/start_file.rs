@@ -4,9 +4,9 @@
 //! |---|---|---|---|
 //! | 0 | 8 | magic | `STRATBEG` |
 //! | 8 | 4 | version | of the format, 1 |
-//! | 12 | 4 | – | 0 |
+//! | 12 | 4 | – | 0, others are rejected |
 //! | 16 | 8 | log id | as in the segments |
-//! | 24 | 8 | start | a position |
+//! | 24 | 8 | start | a position, others are rejected |
 //! | 32 | 4 | checksum | CRC-32C of the bytes before |
 //!
 //! Integers are little-endian. It is replaced as a whole, and durable, before a segment is removed: so
@@ -17,9 +17,11 @@ use std::path::Path;
 
 use stratalog_base::codec::{Decoder, Malformed, put_u32, put_u64};
 use stratalog_base::fs::{Fs, read_all};
+use stratalog_base::key::MAX_SEQ_NO;
 use stratalog_base::{Error, Result};
 
 use crate::Position;
+use crate::frame::ALIGNMENT;
 
 /// The file's name.
 pub const NAME: &str = "start.wal";
@@ -59,10 +61,10 @@ impl Start {
         let mut decoder = Decoder::new(bytes);
         let mut fields = || -> Result<_, Malformed> {
             let (magic, version) = (decoder.take(MAGIC.len())?, decoder.u32()?);
-            decoder.take(4)?;
-            Ok((magic, version, decoder.u64()?, decoder.u64()?, decoder.u32()?))
+            let rest = decoder.take(4)?;
+            Ok((magic, version, rest, decoder.u64()?, decoder.u64()?, decoder.u32()?))
         };
-        let (magic, version, log_id, position, checksum) =
+        let (magic, version, rest, log_id, position, checksum) =
             fields().map_err(|malformed| malformed.at(path, 0))?;
         let sound = magic == MAGIC && checksum == crc32c::crc32c(&bytes[..BYTES - 4]);
         if !sound || bytes.len() != BYTES {
@@ -71,6 +73,10 @@ impl Start {
         if version > VERSION {
             let path = path.to_owned();
             return Err(Error::NewerFormat { path, found: version, supported: VERSION });
+        }
+        let is_position = position.is_multiple_of(ALIGNMENT as u64) && position <= MAX_SEQ_NO;
+        if rest != [0; 4] || !is_position {
+            return Err(Error::corrupt(path, 0, "start file gives no position"));
         }
         Ok(Start { log_id, position })
     }
@@ -129,6 +135,27 @@ impl Start {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_position_or_not_zero_is_no_start_whatever_its_checksum() {
+        let sealed = |mut bytes: Vec<u8>| {
+            let checksum = crc32c::crc32c(&bytes[..BYTES - 4]);
+            bytes[BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
+            Start::decode(&bytes, Path::new(""))
+        };
+        let of = |position| Start { log_id: 7, position }.encode();
+        for position in [0, 8, MAX_SEQ_NO / 8 * 8] {
+            assert_eq!(sealed(of(position)).unwrap().position, position);
+        }
+        for position in [1, 4097, MAX_SEQ_NO, MAX_SEQ_NO + 1, u64::MAX / 8 * 8, u64::MAX] {
+            assert!(sealed(of(position)).is_err(), "{position}");
+        }
+        for at in 12..16 {
+            let mut bytes = of(4096);
+            bytes[at] = 1;
+            assert!(sealed(bytes).is_err(), "byte {at}");
+        }
+    }
 
     #[test]
     fn no_flipped_bit_and_no_cut_is_a_start() {

@@ -90,6 +90,23 @@ fn a_start_file_that_does_not_count_hides_no_record_from_modes_that_forgive() {
     });
 }
 
+/// Its checksum may be right: whoever wrote it was no log.
+#[test]
+fn a_start_file_that_gives_no_position_is_damage() {
+    let (fs, records) = a_log(true);
+    let end = records.last().unwrap().0;
+    for position in [end + 1001, u64::MAX] {
+        let fs = with_start(&fs, &bytes_of(Start { log_id: LOG_ID, position }));
+        let error = read_from(&fs, 0, TornTail).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{position}: {error}");
+        let (log, found) =
+            Log::open_with(fs.shared(), Path::new(""), options(400), PointInTime).unwrap();
+        assert_eq!(found.records, records.len() as u64);
+        append(&log, b"new", Durability::Sync).unwrap();
+        assert_eq!(read_from(&fs, 0, TornTail).unwrap().0.len(), records.len() + 1);
+    }
+}
+
 /// Whoever reads from a position needs what lies above, whatever the start file fails to say.
 #[test]
 fn a_lost_segment_is_missed_from_a_position_on_though_the_start_file_says_nothing() {
