@@ -44,6 +44,8 @@ mod removal;
 /// Bytes of zeros that the first segment of a session gets, at most a quarter of a segment: few,
 /// because opening waits for them.
 const FIRST_FILL_BYTES: u64 = 1 << 20;
+/// Segments that may grow longer are not made ahead: they would take room long before they need it, if ever.
+const AHEAD_MAX_BYTES: u64 = 1 << 30;
 /// After a failed step the next is tried when so many bytes more are in use.
 const RETRY_BYTES: u64 = 8 << 20;
 /// Retired files that are kept to be recycled, besides the spare.
@@ -132,7 +134,7 @@ impl Files {
                 fs.remove(&dir.join(name))?;
             }
         }
-        let ahead = options.segments_ahead;
+        let ahead = options.segments_ahead && options.segment_bytes <= AHEAD_MAX_BYTES;
         let filled = if ahead { FIRST_FILL_BYTES.min(options.segment_bytes / 4) } else { 0 };
         let segment = Segment::first(&*fs, dir, header, frames, filled)?;
         // FILES-8: now that it has a segment, the log can be told from the one of the file that is there.
@@ -215,7 +217,12 @@ impl Files {
             Some(spare) => (spare, self.segment_bytes),
             None => (Spare::create(&*self.fs, &self.dir, self.next_identity(true), 0)?, 0),
         };
-        old.seal(durable, spare.id.index)?;
+        if let Err(error) = old.seal(durable, spare.id.index) {
+            // It holds nothing, and goes with the segments of before once the log is resumed.
+            let segment = SegmentEnd { index: spare.id.index, end: 0 };
+            self.state.lock().older.push(Sealed { segment, since: Instant::now() });
+            return Err(error);
+        }
         let end = old.end;
         let previous = Some(Previous { index, end });
         let link = Link { base: end, previous, durable, session: self.session };

@@ -362,8 +362,12 @@ pub mod carry_frame {
     }
 }
 
-/// Appends to `out` the payload of a compressed record; whether that is shorter than the record.
+/// Appends to `out` the payload of a compressed record; whether that is shorter than the record. Leaves alone what is
+/// too long for a record.
 pub fn compress(parts: &[IoSlice<'_>], out: &mut Vec<u8>) -> bool {
+    let Ok(length) = u32::try_from(parts.iter().map(|part| part.len()).sum::<usize>()) else {
+        return false;
+    };
     let joined;
     let record: &[u8] = match parts {
         [one] => one,
@@ -373,7 +377,7 @@ pub fn compress(parts: &[IoSlice<'_>], out: &mut Vec<u8>) -> bool {
         }
     };
     let start = out.len();
-    out.extend_from_slice(&(record.len() as u32).to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
     let block = out.len();
     out.resize(block + lz4_flex::block::get_maximum_output_size(record.len()), 0);
     let written = lz4_flex::block::compress_into(record, &mut out[block..]).unwrap_or(usize::MAX);
@@ -479,5 +483,14 @@ mod tests {
             assert!(Frame { payload: &payload, ..frame }.record().is_err(), "length {length}");
         }
         assert!(!compress(&[IoSlice::new(b"short")], &mut Vec::new()));
+    }
+
+    #[test]
+    fn a_record_of_4_gib_is_refused_whether_or_not_it_compresses() {
+        let mib = vec![0; 1 << 20];
+        let parts = vec![IoSlice::new(&mib); 1 << 12];
+        let mut payload = Vec::new();
+        assert!(!compress(&parts, &mut payload) && payload.is_empty());
+        assert!(matches!(Draft::new(Kind::Record, &parts), Err(Error::InvalidArgument(_))));
     }
 }

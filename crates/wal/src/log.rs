@@ -230,6 +230,7 @@ impl Log {
             let dir = self.core.files.dir();
             spawn("stratalog-wal-close", body)
                 .map_err(|e| Error::io("start a thread of", dir, e))?;
+            self.core.note_closed(); // Whoever drops it from now on leaves it to that thread.
         }
         self.core.closing.follow(1, deadline)
     }
@@ -335,7 +336,9 @@ impl Wal for Log {
         let durable = self.core.durable.reached();
         let logged = self.core.logged();
         fence(Ordering::SeqCst);
-        Watermarks { reserved: self.core.reserved(), logged, durable }
+        let reserved = self.core.reserved();
+        // What the mark of a close takes is nobody's.
+        Watermarks { reserved, logged: logged.min(reserved), durable: durable.min(reserved) }
     }
 
     fn truncate_before(&self, position: Position) -> Result<()> {

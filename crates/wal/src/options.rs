@@ -48,7 +48,8 @@ pub enum Overflow {
     Block,
     /// Waits so long, then fails with [`Error::Full`].
     Wait(Duration),
-    /// Fails with [`Error::Full`] at once, also while the backend is being changed.
+    /// Fails with [`Error::Full`] at once, also while the backend is being changed. What takes more than
+    /// half of a ring needs no room there, and waits for all writes before it even so.
     Fail,
     /// Writes what is waiting itself, whether or not a thread is there for it.
     WriteThrough,
@@ -73,7 +74,7 @@ pub enum Retention {
 /// ([`crate::Alert::RetentionFailed`], [`crate::LogStats::retention_failed`]) and tries again, first after 100 ms, then
 /// after twice as long each time, up to a minute.
 ///
-/// It returns once the copy is durable, for the segment is removed then. One that was archived comes again if a
+/// It must not truncate the log, for whoever removes waits for it. It returns once the copy is durable, for the segment is removed then. One that was archived comes again if a
 /// failure or a power cut comes between that and its removal; so a copy that is there already is replaced.
 #[derive(Clone)]
 pub struct Archive(Arc<ArchiveFn>);
@@ -103,9 +104,10 @@ pub struct LogOptions {
     /// Who writes; [`crate::Log::set_backend`] changes it later. Default: [`Backend::LockFree`].
     pub backend: Backend,
     /// A segment that a write would grow beyond this is sealed first, and the next begun: 64 MiB by
-    /// default. Any value works; a group of records that is longer gets a segment of its own.
+    /// default. Any value works; a group of records that is longer gets a segment of its own. Beyond
+    /// 1 GiB none is made ahead.
     pub segment_bytes: u64,
-    /// A segment that holds records is sealed after so long: never by default.
+    /// A segment that holds records is sealed after so long, not zero: never by default.
     pub segment_age: Option<Duration>,
     /// Whether a background step allocates, fills and recycles segment files ahead of need. Else each
     /// is made when it is needed, and removed when not. Default: yes.
@@ -184,6 +186,9 @@ impl LogOptions {
             _ if !ring => refuse("ring_bytes must be a power of two from 4 KiB to 1 GiB"),
             LogOptions { queue_records: 0, .. } => refuse("queue_records must be at least 1"),
             LogOptions { batch_records: 0, .. } => refuse("batch_records must be at least 1"),
+            LogOptions { segment_age: Some(Duration::ZERO), .. } => {
+                refuse("segment_age must not be zero")
+            }
             _ => Ok(()),
         }
     }

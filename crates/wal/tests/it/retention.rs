@@ -317,3 +317,30 @@ fn compressed_records_come_back_and_take_less_room() {
         assert!(lens[1] + 1200 < lens[0], "{lens:?}");
     }
 }
+
+/// A spare whose predecessor can't be sealed is not forgotten, and goes when files are no longer needed.
+#[test]
+fn a_failed_rotation_leaves_no_file_behind_once_the_log_goes_on() {
+    for n in 0.. {
+        let fs = SimFs::new();
+        let log = create(&fs, LogOptions { segments_ahead: true, ..options(4096) });
+        append(&log, &[1; 3000], Durability::Sync).unwrap();
+        eventually("a spare is there", || segment_names(&fs).len() == 2);
+        fs.inject(Fault::new(Op::Write, FaultKind::Eio).after(n));
+        let failed = (0..3).any(|_| append(&log, &[1; 3000], Durability::Process).is_err());
+        let was_hit = fs.faults_hit() > 0;
+        let old = if failed { segment_names(&fs) } else { vec![] };
+        fs.clear_faults();
+        log.resume().unwrap();
+        for _ in 0..8 {
+            append(&log, &[2; 3000], Durability::Sync).unwrap();
+            log.truncate_before(u64::MAX).unwrap();
+        }
+        let is_old = |name: &String| old.contains(name);
+        eventually("none of before is needed", || !segment_names(&fs).iter().any(is_old));
+        if !was_hit {
+            assert!(!failed && n > 5, "call {n}");
+            return;
+        }
+    }
+}

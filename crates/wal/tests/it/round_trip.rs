@@ -3,9 +3,10 @@
 use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stratalog_base::Error;
-use stratalog_base::fs::SimFs;
+use stratalog_base::fs::{Fault, FaultKind, Op, SimFs};
 use stratalog_base::sync::{Mutex, spawn};
 use stratalog_wal::{
     Backend, Durability, FIRST_POSITION, Log, LogOptions, Place, Progress, Recovered, RecoveryMode,
@@ -297,4 +298,58 @@ fn a_closed_log_takes_nothing_and_closes_again() {
     assert!(matches!(log.sync(), Err(Error::Closed)));
     assert!(matches!(log.truncate_before(1), Err(Error::Closed)));
     assert_eq!(fs.ops(), ops);
+}
+
+#[test]
+fn a_closed_log_has_got_as_far_as_its_last_ticket() {
+    for options in all_options(300) {
+        let log = create(&SimFs::new(), options);
+        let end = append(&log, b"x", Durability::Process).unwrap().end;
+        log.close().unwrap();
+        let marks = log.watermarks();
+        assert_eq!((marks.reserved, marks.logged, marks.durable), (end, end, end));
+    }
+}
+
+#[test]
+fn options_that_would_never_rest_are_refused() {
+    let options = LogOptions { segment_age: Some(Duration::ZERO), ..options(300) };
+    let outcome = go_on(&SimFs::new(), options, &Recovered::empty(LOG_ID), 0);
+    assert!(matches!(outcome, Err(Error::InvalidArgument(_))));
+}
+
+/// A log that is never to rotate says so with a length that no disk has.
+#[test]
+fn segments_longer_than_a_disk_are_not_made_ahead() {
+    for segment_bytes in [1 << 40, u64::MAX] {
+        let fs = SimFs::new();
+        let log = create(&fs, LogOptions { segments_ahead: true, ..options(segment_bytes) });
+        // As if there were room for so many writes.
+        fs.inject(Fault::new(Op::Write, FaultKind::NoSpace).after(60).for_ever());
+        for _ in 0..30 {
+            append(&log, &[1; 100_000], Durability::Process).unwrap();
+        }
+        log.close().unwrap();
+        let bytes: u64 = fs.files().iter().map(|(_, len)| len).sum();
+        assert!(bytes < 4_000_000, "{bytes} bytes for 3,000,000");
+    }
+}
+
+/// The closing goes on in the background, and a drop leaves it to that.
+#[test]
+fn a_log_that_is_dropped_while_it_closes_is_closed() {
+    for options in all_options(300) {
+        for _ in 0..20 {
+            let fs = SimFs::new();
+            let log = create(&fs, options.clone());
+            fs.inject(Fault::new(Op::Sync, FaultKind::Delay(Duration::from_millis(1))));
+            append(&log, b"x", Durability::Process).unwrap();
+            assert!(!log.close_within(Duration::ZERO).unwrap());
+            drop(log);
+            eventually("it is closed", || {
+                let found = read(&fs.crash(1), RecoveryMode::Strict);
+                found.is_ok_and(|(records, found)| found.clean_close && records.len() == 1)
+            });
+        }
+    }
 }
