@@ -164,7 +164,7 @@ pub struct WalVerify {
     #[arg(long)]
     pub strict: bool,
 
-    /// Where the log must begin, at the latest [default: with the oldest segment]
+    /// Where the log must begin, at the latest [default: where its start file says]
     #[arg(long, value_name = "POSITION")]
     pub from: Option<u64>,
 }

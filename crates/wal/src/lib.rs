@@ -196,10 +196,11 @@ pub trait Wal: Send + Sync + Debug {
     ) -> Result<Ticket<'_>>;
 
     /// Takes at least `len` positions for a write that is not logged. Reaches the file with a later
-    /// append, so it does not fail because of I/O.
+    /// append, so it does not fail because of I/O, unless it has to wait for room or takes more than half
+    /// of a ring, which is written at once.
     ///
     /// # Errors
-    /// [`stratalog_base::Error::InvalidArgument`] if `len` exceeds 2³² - 1.
+    /// As [`Wal::append`]; [`stratalog_base::Error::InvalidArgument`] if `len` exceeds 2³² - 1.
     fn reserve(&self, len: u64) -> Result<Place>;
 
     /// Returns `true` once all below `end` survives what `durability` says, or `false` at `deadline`.
@@ -218,7 +219,9 @@ pub trait Wal: Send + Sync + Debug {
 
     /// Calls `then` once all below `end` survives what `durability` says, or with why it will not:
     /// at once in this thread if that is so already, else in the thread that does the work, or in the
-    /// one that drops the log.
+    /// one that drops the log. That may be another caller, in the midst of an append or a wait. So it
+    /// must not panic: that goes on in the thread that calls, and ends it if it is one of the log's. Then
+    /// callers do its work.
     fn when(&self, end: Position, durability: Durability, then: Callback);
 
     /// Makes all that has a ticket survive a power cut.
