@@ -49,7 +49,8 @@ pub enum Overflow {
     /// Waits so long, then fails with [`Error::Full`].
     Wait(Duration),
     /// Fails with [`Error::Full`] at once, also while the backend is being changed. What takes more than
-    /// half of a ring needs no room there, and waits for all writes before it even so.
+    /// half of a ring needs no room there, and waits for all writes before it even so. If no thread of the log
+    /// writes, the caller writes once before it fails.
     Fail,
     /// Writes what is waiting itself, whether or not a thread is there for it.
     WriteThrough,
@@ -74,8 +75,9 @@ pub enum Retention {
 /// ([`crate::Alert::RetentionFailed`], [`crate::LogStats::retention_failed`]) and tries again, first after 100 ms, then
 /// after twice as long each time, up to a minute.
 ///
-/// It must not truncate the log, for whoever removes waits for it. It returns once the copy is durable, for the segment is removed then. One that was archived comes again if a
-/// failure or a power cut comes between that and its removal; so a copy that is there already is replaced.
+/// It must not truncate the log, for whoever removes waits for it. It returns once the copy is durable, for the segment
+/// is removed then. One that was archived comes again if a failure or a power cut comes between that and its removal;
+/// so a copy that is there already is replaced.
 #[derive(Clone)]
 pub struct Archive(Arc<ArchiveFn>);
 
@@ -116,8 +118,8 @@ pub struct LogOptions {
     pub retention: Retention,
     /// What to do with a segment before it is removed. Default: nothing.
     pub archive: Option<Archive>,
-    /// How long after a record of class [`crate::Durability::Interval`] the background sync begins:
-    /// 100 ms by default.
+    /// How long after a record of class [`crate::Durability::Interval`], or of class
+    /// [`crate::Durability::Sync`] that nobody waits for, the background sync begins: 100 ms by default.
     pub interval: Duration,
     /// The background sync begins when so many bytes are written but not durable: 8 MiB by default.
     pub sync_every_bytes: u64,
