@@ -1,11 +1,12 @@
 //! What leaders of a write do: queue or ring to segment; and what is left of both after a failure.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
-use stratalog_base::sync::{Instant, yield_now};
+use stratalog_base::sync::{Instant, panicking, yield_now};
 use stratalog_base::{Error, Result};
 
-use super::{Core, Hole, Writer};
+use super::{Bomb, Core, Hole, Writer};
 use crate::Position;
 use crate::alarm::Urgency;
 use crate::calls::Hold;
@@ -94,53 +95,55 @@ impl Core {
     ) -> Result<(), Refused> {
         let _hold = Hold::take(); // All others wait behind the place.
         let end = position + drafts.iter().map(Draft::frame_bytes).sum::<u64>();
-        let written = self.write_to(position, None, Cause::Full).and_then(|_| {
+        let mut place = Some(BigPlace { core: self, hole: Hole { start: position, end } });
+        _ = self.write_to(position, None, Cause::Full).and_then(|_| {
             self.written.reach(end, |writer| {
                 self.lead(|| {
-                    assert_eq!(
-                        writer.segment.end, position,
-                        "nobody passes a place that is not written"
-                    );
-                    let began = Instant::now();
-                    let mut at = position;
-                    for draft in drafts {
-                        draft.encode(self.stream, at, &mut writer.group);
-                        at += draft.frame_bytes();
-                    }
-                    self.write_group(writer)?;
-                    if let Some(drain) = &mut writer.drain {
-                        drain.pass(end);
-                    }
-                    self.counters.wrote(
-                        drafts.iter().filter(|draft| draft.is_record()).count() as u64,
-                        end - position,
-                        Cause::Full,
-                        began.elapsed(),
-                    );
+                    self.write_past(writer, position..end, drafts)?;
+                    std::mem::forget(place.take());
                     Ok(end)
                 })
             })
         });
-        match written {
-            Ok(()) => {
-                // Those who published behind it could not move that past it, and nobody may come to do so.
-                let published = self.any_ring().map_or(end, |front| front.ring.advance());
-                self.published.raise(published);
-                Ok(())
-            }
-            Err(_) => {
-                self.leave_hole(position, end);
-                Err(Refused::Closed)
-            }
+        if place.is_some() {
+            return Err(Refused::Closed);
         }
+        // If the log failed meanwhile, the record has its place all the same, and whoever waits for it is told. Those who
+        // published behind it could not move that past it, and nobody may come to do so.
+        let published = self.any_ring().map_or(end, |front| front.ring.advance());
+        self.published.raise(published);
+        Ok(())
+    }
+
+    /// Writes the frames of `drafts` to `place`, and lets the ring go on behind it.
+    fn write_past(
+        &self,
+        writer: &mut Writer,
+        place: Range<Position>,
+        drafts: &[Draft<'_>],
+    ) -> Result<()> {
+        assert_eq!(writer.segment.end, place.start, "nobody passes a place that is not written");
+        let began = Instant::now();
+        let mut at = place.start;
+        for draft in drafts {
+            draft.encode(self.stream, at, &mut writer.group);
+            at += draft.frame_bytes();
+        }
+        self.write_group(writer)?;
+        let records = drafts.iter().filter(|draft| draft.is_record()).count() as u64;
+        self.counters.wrote(records, place.end - place.start, Cause::Full, began.elapsed());
+        if let Some(drain) = &mut writer.drain {
+            drain.pass(place.end);
+        }
+        Ok(())
     }
 
     /// Lets the ring go on after a place that will not be written, so that it comes to rest. Those
     /// before are in the midst of copying and will be done.
-    fn leave_hole(&self, position: Position, end: Position) {
+    fn leave_hole(&self, hole: Hole) {
         let Some(front) = self.any_ring() else { return };
-        self.holes.lock().push(Hole { start: position, end });
-        while !front.ring.pass_hole(position, end) {
+        self.holes.lock().push(hole);
+        while !front.ring.pass_hole(hole.start, hole.end) {
             yield_now();
         }
     }
@@ -216,5 +219,21 @@ impl Core {
         };
         self.written.reach(end + PROMISE_BYTES, |writer| self.lead(|| close(writer)))?;
         Ok(end + PROMISE_BYTES)
+    }
+}
+
+/// The place of a big frame until the drain has passed it. If it is dropped before, also by a panic, the place is a
+/// hole, of a log that has failed.
+struct BigPlace<'a> {
+    core: &'a Core,
+    hole: Hole,
+}
+
+impl Drop for BigPlace<'_> {
+    fn drop(&mut self) {
+        if panicking() {
+            drop(Bomb(self.core)); // It may have been leading nobody.
+        }
+        self.core.leave_hole(self.hole);
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backend;
+mod big_frames;
 mod callbacks;
 mod classes;
 mod conformance;
