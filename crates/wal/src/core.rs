@@ -222,7 +222,13 @@ impl Core {
         // Advanced, for who has seen its frame whole only by a look has moved nothing.
         let published = self.ring().filter(|front| front.mapped).map(|it| it.ring.advance());
         // What is published in a ring that is not mapped dies with the process.
-        published.unwrap_or(0).max(self.written.reached())
+        let mut logged = published.unwrap_or(0);
+        // After the look: whoever saw beyond a hole sees the failure, and the hole, unless that was filled since.
+        if self.poisoned.load(Ordering::Acquire) {
+            let first_hole = self.holes.lock().iter().map(|hole| hole.start).min();
+            logged = logged.min(first_hole.unwrap_or(logged));
+        }
+        logged.max(self.written.reached())
     }
 
     /// Records and bytes that wait or are being written.

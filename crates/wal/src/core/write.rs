@@ -158,8 +158,7 @@ impl Core {
                 yield_now();
             }
         }
-        let first_hole = self.holes.lock().iter().map(|hole| hole.start).min();
-        (first_hole.map_or(logged, |hole| logged.min(hole)), end)
+        (logged, end)
     }
 
     /// After [`Core::come_to_rest`]: where the segments end, and the frames that have a place behind

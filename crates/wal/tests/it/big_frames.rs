@@ -106,3 +106,18 @@ fn a_log_comes_to_rest_if_the_writer_of_a_big_record_dies() {
         }
     }
 }
+
+#[test]
+fn what_lies_behind_a_big_record_that_was_not_written_is_not_logged() {
+    for options in with_a_ring() {
+        let fs = SimFs::new();
+        let log = create(&fs, options);
+        let written = fill(&log, [b"early"]);
+        let early_ends = log.watermarks().reserved;
+        fs.inject(Fault::new(Op::Write, FaultKind::Eio));
+        assert!(log.append(&[IoSlice::new(&[7; 3000])], Durability::Process).is_err());
+        let marks = log.watermarks();
+        assert!(marks.reserved > early_ends && marks.logged == early_ends, "{marks:?}");
+        go_on_with(&log, &fs, written);
+    }
+}
