@@ -79,8 +79,10 @@ impl Core {
         let Some(front) = self.ring().filter(|front| front.mapped) else {
             return Ok(self.written.reached() >= end);
         };
-        self.check_poison()?; // LOG-3
-        Ok(self.published.reached() >= end || front.ring.is_whole(end))
+        let is_logged = self.published.reached() >= end || front.ring.is_whole(end);
+        // LOG-3: after the look, for a hole is passed after a failure. Whoever saw beyond it sees the failure.
+        self.check_poison()?;
+        Ok(is_logged)
     }
 
     /// Returns once all below `end` survives the death of the process, or `false` at the deadline.

@@ -159,3 +159,27 @@ fn a_big_frame_keeps_its_place_among_others() {
         assert_eq!(disk.records(), expected);
     });
 }
+
+/// LOG-3: a big frame fails, and what lies behind it is whole in the ring then, but its owner is not acknowledged.
+#[test]
+fn who_looks_while_a_big_frame_before_it_fails_is_not_acknowledged() {
+    model(|| {
+        let disk = Disk::new(Fails::Write);
+        // So that nobody helps to write, and meets the failure before it looks.
+        let options = LogOptions { overflow: Overflow::Fail, ..mapped() };
+        let log = log(&disk, options, false, false);
+        // As many as a look takes: it goes on from where all is published then, which may be behind the hole.
+        let early = [(); 2].map(|()| log.append(&[], Durability::Process).unwrap().end());
+        let other = log.clone();
+        let other = thread::spawn(move || {
+            if let Ok(ticket) = other.append(&[], Durability::Process)
+                && let Ok(place) = ticket.wait()
+            {
+                assert_eq!(place.start, early[1], "not behind the big one");
+            }
+        });
+        let big = log.append(&[IoSlice::new(&[7; 60])], Durability::Process);
+        assert!(big.is_err());
+        other.join().unwrap();
+    });
+}
