@@ -310,11 +310,11 @@ impl Core {
         }
     }
 
-    /// Does what a leader does. If it fails, the log is stopped before the seat is given back (LOG-3):
-    /// by who failed and nobody else, so nobody stops a log that was resumed in the meantime.
+    /// Does what a leader does, unless the log has failed. If it fails, the log is stopped before the seat is given
+    /// back (LOG-3): by who failed and nobody else, so nobody stops a log that was resumed in the meantime.
     pub fn lead<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
         let bomb = Bomb(self);
-        let outcome = work();
+        let outcome = self.check_poison().and_then(|()| work());
         std::mem::forget(bomb);
         outcome.inspect_err(|error| self.poison(error))
     }

@@ -135,6 +135,8 @@ pub fn resume(core: &Core) -> Result<()> {
     let unwritten = unwritten.get((read - start) as usize..).unwrap_or_default();
     let at = end.max(read);
     let segment = core.files.begin_anew(&carried, unwritten, at)?;
+    // Before records are let in, for it has no leader who would learn that the log has failed again.
+    core.published.revive(at, |()| {});
     core.written.revive(at, |writer| {
         let drain = writer.drain.take();
         *writer = Writer::new(segment, drain);
@@ -143,7 +145,9 @@ pub fn resume(core: &Core) -> Result<()> {
         core.open_front(core.backend(), writer, at);
     });
     core.durable.revive(at, |()| {});
-    core.published.revive(at, |()| {});
+    if let Err(error) = core.check() {
+        core.durable.fail(&error); // Whoever failed in the meantime could not, and nobody has led since (LOG-3).
+    }
     Ok(())
 }
 

@@ -153,6 +153,41 @@ fn what_is_acknowledged_in_several_segments_around_a_failure_is_there_after_it()
     resume_while_one_appends(LogOptions { segment_bytes: 0, ..options(Backend::Sync) });
 }
 
+/// LOG-3: the log fails again as soon as it goes on. Then nobody sleeps over what will not come.
+fn fail_again_while_it_goes_on(options: LogOptions) {
+    model(move || {
+        let fs = SimFs::new();
+        let log = Log::create_with_threads(Arc::new(fs.clone()), options.clone(), false, false);
+        let log = Arc::new(log.unwrap());
+        fs.inject(Fault::new(Op::Sync, FaultKind::Eio).path(file_name(1)));
+        let early = log.append(&[], Durability::Sync).and_then(|ticket| ticket.wait());
+        assert!(early.is_err());
+        let (other, disk) = (log.clone(), fs.clone());
+        let other = thread::spawn(move || {
+            // Refused, or let in again.
+            let Ok(ticket) = other.append(&[], Durability::Process) else { return };
+            disk.inject(Fault::new(Op::Write, FaultKind::Eio).for_ever());
+            assert!(ticket.wait().is_err());
+        });
+        log.resume().unwrap();
+        other.join().unwrap();
+        if log.stats().failed.is_some() {
+            let mut reader = log.reader(0).unwrap().durable_only();
+            while reader.wait_next(None).is_ok() {}
+        }
+    });
+}
+
+#[test]
+fn a_failure_while_the_log_goes_on_is_told_to_everyone() {
+    fail_again_while_it_goes_on(options(Backend::Sync));
+}
+
+#[test]
+fn a_failure_while_a_log_with_a_ring_goes_on_is_told_to_everyone() {
+    fail_again_while_it_goes_on(options(Backend::LockFree));
+}
+
 /// LOG-4: nobody waits, and the thread writes all the same.
 fn the_thread_writes(options: LogOptions) {
     model(move || {
