@@ -122,7 +122,7 @@ pub fn resume(core: &Core) -> Result<()> {
     let durable = core.durable.reached();
     let (logged, end) = core.come_to_rest(&why);
     // From here on nobody writes or rotates.
-    let (start, unwritten) = core.written.at_rest(|writer| core.unwritten_frames(writer, end));
+    let start = core.written.at_rest(|writer| writer.segment.end);
     core.durable.at_rest(|()| ()); // Nor does anybody sync.
     let (fs, dir) = (core.files.fs(), core.files.dir());
     let carried = carry::collect(fs, dir, durable, RecoveryMode::TornTail, &mut |_| {})?;
@@ -131,10 +131,9 @@ pub fn resume(core: &Core) -> Result<()> {
         let what = format!("the log can be read back to {read} only, but was written to {owed}");
         return Err(Error::corrupt(dir, 0, what));
     }
-    // A write that was cut short may have stored the first of them.
-    let unwritten = unwritten.get((read - start) as usize..).unwrap_or_default();
+    let unwritten = core.written.at_rest(|writer| core.unwritten_frames(writer, read, end));
     let at = end.max(read);
-    let segment = core.files.begin_anew(&carried, unwritten, at)?;
+    let segment = core.files.begin_anew(&carried, &unwritten, at)?;
     // Before records are let in, for it has no leader who would learn that the log has failed again.
     core.published.revive(at, |()| {});
     core.written.revive(at, |writer| {

@@ -161,27 +161,30 @@ impl Core {
         (logged, end)
     }
 
-    /// After [`Core::come_to_rest`]: where the segments end, and the frames that have a place behind
-    /// that, holes filled with skips. Their tickets are still out, and promise what they promised.
-    pub fn unwritten_frames(&self, writer: &mut Writer, end: Position) -> (Position, Vec<u8>) {
-        let start = writer.segment.end;
+    /// After [`Core::come_to_rest`], for a log that can be read back to `read`: the frames that have a place behind
+    /// that, up to `end`, holes filled with skips. Their tickets are still out, and promise what they promised.
+    pub fn unwritten_frames(&self, writer: &mut Writer, read: Position, end: Position) -> Vec<u8> {
+        let read = read.min(end);
         if self.ring().is_none() {
-            return (start, [&writer.group, self.queue.lock().frames()].concat());
+            let frames = [&writer.group, self.queue.lock().frames()].concat();
+            return frames[(read - writer.segment.end) as usize..].to_vec();
         }
         let Some(drain) = &mut writer.drain else { unreachable!("the ring has a drain") };
         let mut holes = self.holes.lock().clone();
         holes.sort_unstable();
-        let (mut at, mut frames) = (drain.start(), Vec::new());
-        for hole in holes {
-            frames.extend(drain.bytes(at, hole.start));
-            let zeros = vec![0; (hole.end - hole.start) as usize - frame::HEADER_BYTES];
+        let (mut at, mut frames) = (read, Vec::new());
+        // A write that was cut short may have stored the first frames of a hole.
+        for hole in holes.into_iter().filter(|hole| hole.end > read) {
+            let start = hole.start.max(read);
+            frames.extend(drain.bytes(at, start));
+            let zeros = vec![0; (hole.end - start) as usize - frame::HEADER_BYTES];
             let parts = [IoSlice::new(&zeros)];
             let skip = Draft::new(Kind::Skip, &parts).expect("no longer than what was refused");
-            skip.encode(self.stream, hole.start, &mut frames);
+            skip.encode(self.stream, start, &mut frames);
             at = hole.end;
         }
         frames.extend(drain.bytes(at, end));
-        (start, frames)
+        frames
     }
 
     /// The log goes on.

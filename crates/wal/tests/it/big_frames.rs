@@ -121,3 +121,29 @@ fn what_lies_behind_a_big_record_that_was_not_written_is_not_logged() {
         go_on_with(&log, &fs, written);
     }
 }
+
+/// Of several in one place, the first are stored.
+#[test]
+fn a_log_goes_on_after_a_part_of_a_big_batch_was_written() {
+    for options in with_a_ring() {
+        for short in 0..8 {
+            let fs = SimFs::new();
+            let log = create(&fs, options.clone());
+            let mut written = fill(&log, [b"early"]);
+            let records = [vec![1; 40 * short], vec![2; 40], vec![3; 3000 - 40 * short]];
+            let batch: Vec<&[u8]> = records.iter().map(|it| &**it).collect();
+            fs.inject(Fault::new(Op::Write, FaultKind::ShortWrite));
+            let refused = log.append_batch(&batch, Durability::Process, &mut Vec::new());
+            assert!(refused.is_err());
+            log.resume().unwrap();
+            let found = read(&fs.kill(), RecoveryMode::TornTail).unwrap().0;
+            assert!(found.starts_with(&written));
+            let kept = found[1..].iter().map(|(_, bytes)| bytes);
+            assert!(kept.eq(&records[..found.len() - 1]), "the first ones, or none");
+            written = found;
+            written.extend(fill(&log, some_records(30)));
+            log.close().unwrap();
+            assert_eq!(read(&fs, RecoveryMode::Strict).unwrap().0, written);
+        }
+    }
+}
