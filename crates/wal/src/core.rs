@@ -9,7 +9,7 @@
 //! | durable | the leader that synced | what was written *before* the sync began |
 //!
 //! Logged, in [`crate::Watermarks`], is published where the ring is mapped, since a kill leaves that
-//! behind, and written elsewhere.
+//! behind, and written elsewhere; after a failure, no further than the first place that nobody will write.
 //!
 //! # Invariants
 //! - LOG-1: a sync covers what was written before it began, nothing else.

@@ -31,14 +31,18 @@ impl Core {
             Some(_) => self.drain_ring(writer, cause)?,
             None => self.write_queue(writer, cause)?,
         }
-        let segment = &writer.segment;
+        self.note_written(&writer.segment);
+        Ok(writer.segment.end)
+    }
+
+    /// Lets the threads know if there is enough to sync, or a file to make.
+    fn note_written(&self, segment: &Segment) {
         if segment.end - self.durable.reached() >= self.options.sync_every_bytes {
             self.sync_alarm.raise(Urgency::Now);
         }
         if self.files.note_len(segment.len()) {
             self.files_alarm.raise(Urgency::Now);
         }
-        Ok(segment.end)
     }
 
     fn write_queue(&self, writer: &mut Writer, cause: Cause) -> Result<()> {
@@ -135,6 +139,7 @@ impl Core {
         if let Some(drain) = &mut writer.drain {
             drain.pass(place.end);
         }
+        self.note_written(&writer.segment);
         Ok(())
     }
 

@@ -147,3 +147,13 @@ fn a_log_goes_on_after_a_part_of_a_big_batch_was_written() {
         }
     }
 }
+
+#[test]
+fn big_records_are_synced_in_the_background_as_others_are() {
+    for options in with_a_ring() {
+        let log = create(&SimFs::new(), LogOptions { sync_every_bytes: 1000, ..options });
+        let big = vec![7; 3000];
+        let end = log.append(&[IoSlice::new(&big)], Durability::Process).unwrap().end();
+        eventually("it is durable", || log.watermarks().durable >= end);
+    }
+}
