@@ -88,7 +88,8 @@ impl<'a> Ticket<'a> {
     /// Calls `then` once it is done, or with why it will not be: at once in this thread if that is so
     /// already, else in the one that did the work, as soon as that holds nothing that others wait for. So it may append,
     /// wait, sync, even close the log; but what else that thread has to do waits for it meanwhile, and other calls, too.
-    /// That thread may be one that appends another record: who does so must not hold a lock that `then` takes.
+    /// That thread may be one that appends another record: who does so must not hold a lock that `then` takes. `then` must
+    /// not panic, for that goes on in the thread that calls: see [`Wal::when`].
     pub fn then(self, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.log.when(self.place.end, self.durability, Box::new(then));
     }
