@@ -1,4 +1,4 @@
-//! Locks, condition variables, letters, atomics, threads and time: the only place where Stratalog chooses
+//! Locks, condition variables, letters, bells, atomics, threads and time: the only place where Stratalog chooses
 //! between `parking_lot` and std for production and loom for model checking (`--cfg loom`).
 //!
 //! Every concurrent part of every crate takes these names from here, so a loom model runs the shipped
@@ -113,6 +113,19 @@ mod imp {
                 }
                 std::thread::park_timeout(left);
             }
+        }
+    }
+
+    /// Wakes all who wait for it, by one call to the system; whoever comes later does not wait.
+    #[derive(Debug, Default)]
+    pub struct Bell(std::sync::OnceLock<()>);
+
+    impl Bell {
+        pub fn ring(&self) {
+            _ = self.0.set(());
+        }
+        pub fn wait(&self) {
+            self.0.wait();
         }
     }
 
@@ -250,6 +263,25 @@ mod imp {
         /// Time does not pass in a model: the deadline is over whenever this looks.
         pub fn receive_until(&self, _deadline: super::Instant) -> Option<T> {
             self.message.lock().take()
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Bell {
+        has_rung: Mutex<bool>,
+        rings: Condvar,
+    }
+
+    impl Bell {
+        pub fn ring(&self) {
+            *self.has_rung.lock() = true;
+            self.rings.notify_all();
+        }
+        pub fn wait(&self) {
+            let mut has_rung = self.has_rung.lock();
+            while !*has_rung {
+                has_rung = self.rings.wait(has_rung);
+            }
         }
     }
 

@@ -46,6 +46,7 @@ use stratalog_base::{Error, Result};
 use crate::Position;
 use crate::alarm::Alarm;
 use crate::alerts::Alerts;
+use crate::crews::Crews;
 use crate::files::Files;
 use crate::frame::StreamId;
 use crate::group::GroupCommit;
@@ -60,6 +61,9 @@ mod place;
 mod wait;
 mod write;
 
+/// So many wait for a sync each for itself; see [`Crews`].
+const SINGLE_SYNCERS: usize = if cfg!(loom) { 1 } else { 8 };
+
 /// See the module page.
 #[derive(Debug)]
 pub struct Core {
@@ -73,6 +77,8 @@ pub struct Core {
     pub published: GroupCommit<()>,
     pub written: GroupCommit<Writer>,
     pub durable: GroupCommit<()>,
+    /// Who waits for `durable` without a deadline.
+    crews: Crews,
     /// Not 0 if more has become durable since the last mark in the ring.
     mark_due: AtomicU64,
     /// Nobody has waited for `published` to come beyond this: who publishes what is below looks after those who wait.
@@ -156,6 +162,7 @@ impl Core {
             published: GroupCommit::new(start, ()),
             written: GroupCommit::new(start, Writer::new(segment, drain)),
             durable: GroupCommit::new(start, ()),
+            crews: Crews::new(SINGLE_SYNCERS),
             mark_due: AtomicU64::new(0),
             watched: Padded::default(),
             crowd: AtomicUsize::new(0),

@@ -76,6 +76,8 @@ mod carry;
 #[cfg(all(feature = "conformance", not(loom)))]
 pub mod conformance;
 mod core;
+#[doc(hidden)]
+pub mod crews;
 mod files;
 #[doc(hidden)]
 pub mod frame;

@@ -4,7 +4,7 @@
 //!
 //! | module | models |
 //! |---|---|
-//! | [`group`], [`ring`], [`alarm`], [`ticket`] | one part by itself |
+//! | [`group`], [`crews`], [`ring`], [`alarm`], [`ticket`] | one part by itself |
 //! | [`append`] | records on their way to the disk, with each backend |
 //! | [`mapped`] | the same where a record is logged once it is in the ring |
 //! | [`callback`] | those who are called back by its threads |
@@ -20,6 +20,8 @@ mod alarm;
 mod append;
 #[path = "loom/callback.rs"]
 mod callback;
+#[path = "loom/crews.rs"]
+mod crews;
 #[path = "loom/disk.rs"]
 mod disk;
 #[path = "loom/group.rs"]

@@ -142,7 +142,11 @@ impl Core {
         if self.durable.reached() >= end {
             return Ok(true);
         }
-        self.durable.reach_until(end, deadline, |()| self.lead(|| self.sync(end, deadline, cause)))
+        let lead = |(): &mut ()| self.lead(|| self.sync(end, deadline, cause));
+        match deadline {
+            Some(_) => self.durable.reach_until(end, deadline, lead),
+            None => self.crews.reach(&self.durable, end, lead).map(|()| true),
+        }
     }
 
     /// Writes what can be written, at least up to `end`, and syncs it; or gives up at the deadline if `end` is not
@@ -154,6 +158,7 @@ impl Core {
             return Ok(self.durable.reached());
         }
         let written = self.written.reached(); // LOG-1: before the sync begins.
+        self.crews.cast_off(written);
         self.sync_files()?;
         self.mark_due.store(written, Ordering::Relaxed);
         Ok(written)
