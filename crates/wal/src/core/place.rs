@@ -21,7 +21,7 @@ use crate::{Place, Position};
 /// How often one who waits for room may be passed by before it takes a turn.
 const STARVED_TRIES: u32 = 4;
 /// So often in a ring's length those who publish see whether they should help to write.
-const HELP_STEPS: u64 = 128;
+const HELP_STEPS: u64 = 256;
 
 impl Core {
     /// Gives `draft` its place.
@@ -164,7 +164,7 @@ impl Core {
             self.write_alarm.raise_after_fence(Urgency::Now);
             let step = (capacity / HELP_STEPS).max(8);
             let is_due = published.start / step != published.end / step;
-            if is_due && waiting > capacity / 8 * 5 && !self.is_crowded() {
+            if is_due && !self.is_crowded() {
                 self.help();
             }
         }
