@@ -31,7 +31,7 @@
 //! | 3 | `turn` | yes: those who found no room wait in it | first come, first served |
 //! | 4 | the seats of `written` and `durable` (not locks, but taken like one) | yes | writing, syncing |
 //! | 5 | inside `published`, `written`, `durable` | no | taking and leaving the lead, waiting |
-//! | 6 | `queue`, `stopped`, inside `files` and the alarms | no | giving positions, looking up a file |
+//! | 6 | `queue`, `stopped`, inside `crews`, `files` and the alarms | no | giving positions, joining a crew, looking up a file |
 //!
 //! No two of rank 5 and 6 are held at once. Nobody is called back by a thread that holds any of these but a turn, or a
 //! place that others wait behind ([`crate::calls`]).
@@ -77,7 +77,7 @@ pub struct Core {
     pub published: GroupCommit<()>,
     pub written: GroupCommit<Writer>,
     pub durable: GroupCommit<()>,
-    /// Who waits for `durable` without a deadline.
+    /// Who waits for `durable`.
     crews: Crews,
     /// Not 0 if more has become durable since the last mark in the ring.
     mark_due: AtomicU64,

@@ -1,26 +1,28 @@
 //! [`Crews`]: many who wait for the same work take part in a [`GroupCommit`] as one.
 //!
-//! Who comes first is the *captain* of a crew and goes to the group for all who join it. They sleep until it rings the
-//! crew's bell, which wakes them by one call to the system, and look at the watermark then. Once who leads has taken
-//! its data, the crew has *cast off*: who comes later but is covered by that data joins it, all others a new one. So
-//! a captain is not covered by the term under way, and waits in the group when that ends: it is woken to lead while
-//! the bell wakes the crew before.
+//! Who comes first is the *captain* of a crew and goes to the group for all who join it. They sleep until the crew's bell
+//! wakes them by one call to the system, and look at the watermark then. Once who leads has taken its data, the crew
+//! has *cast off*: who comes later but is covered by that data joins it still, all others the next one. When the term is
+//! over, who led rings. So the captain of the next crew is not covered by the term under way, and waits in the group
+//! when that ends: it is woken to lead while the bell wakes the crew before.
 //!
-//! A few go to the group each for itself: with nobody leading, whoever comes by takes the lead at once, while a crew waits
-//! until its captain is awake.
+//! A few go to the group each for itself, as all do who have a deadline: with nobody leading, whoever comes by takes
+//! the lead at once, while a crew waits until its captain is awake.
 //!
 //! # Invariants
-//! - CREW-1: a crew is there to be joined only while its captain is on its way through the group. The captain takes it
-//!   away, and rings after that, also by a panic.
+//! - CREW-1: a crew can be joined only while somebody is about to take it away and ring after that, also by a panic: its
+//!   captain, who is on its way through the group, or, once it has cast off, who leads.
 //! - CREW-2: the bell says nothing of targets. Who hears it looks at the watermark.
+//! - CREW-3: whoever a term covers hears the bell at its end: it has joined the crew of that term. So nobody
+//!   sleeps longer than in the group alone, whatever its captain is waiting for.
 //!
 //! # Why nobody sleeps for ever, or runs in circles
-//! Whoever joins a crew does so before its captain takes it away, and so before the bell (CREW-1). The captain waits in
-//! the group only, and the group lets everybody return (GROUP-3, GROUP-6). Who hears the bell and is not there yet comes
-//! anew; the crew that it left is gone, so it sleeps with another or is a captain itself.
+//! Whoever joins a crew does so before that is taken away, and so before the bell. Who is to ring is in the group, and the
+//! group lets everybody return (GROUP-3, GROUP-6). Who hears the bell and is not there yet comes anew; the
+//! crew that it left is gone, so it sleeps with another, or goes to the group itself.
 
 use stratalog_base::Result;
-use stratalog_base::sync::{Arc, AtomicUsize, Bell, Mutex, Ordering};
+use stratalog_base::sync::{Arc, AtomicUsize, Bell, Instant, Mutex, Ordering};
 
 use crate::calls::Hold;
 use crate::group::GroupCommit;
@@ -29,7 +31,7 @@ use crate::group::GroupCommit;
 #[derive(Debug)]
 pub struct Crews {
     few: usize,
-    /// How many are in [`Crews::reach`].
+    /// How many are in [`Crews::reach_until`].
     waiting: AtomicUsize,
     open: Mutex<Open>,
 }
@@ -44,46 +46,59 @@ struct Open {
     covered: u64,
 }
 
+/// How one goes on.
+enum Role<'a> {
+    Captain(Captain<'a>),
+    Member(Arc<Bell>),
+    Reached,
+}
+
 impl Crews {
     /// There are crews while more than `few` wait.
     pub fn new(few: usize) -> Crews {
         Crews { few, waiting: AtomicUsize::new(0), open: Mutex::default() }
     }
 
-    /// As [`GroupCommit::reach`]; `lead` calls [`Crews::cast_off`].
+    /// As [`GroupCommit::reach_until`]; `lead` casts off.
     ///
     /// # Errors
-    /// As [`GroupCommit::reach`].
-    pub fn reach<L>(
+    /// As [`GroupCommit::reach`]; but who comes, or hears a bell too early, while others are told of a failure may be
+    /// told of it as one who was there before, or after.
+    pub fn reach_until<L>(
         &self,
         group: &GroupCommit<L>,
         target: u64,
-        lead: impl FnMut(&mut L) -> Result<u64>,
-    ) -> Result<()> {
+        deadline: Option<Instant>,
+        mut lead: impl FnMut(&mut L, &mut Voyage<'_>) -> Result<u64>,
+    ) -> Result<bool> {
+        let are_few = self.waiting.fetch_add(1, Ordering::Relaxed) < self.few;
         let _waiting = Waiting(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) < self.few {
-            return group.reach(target, lead);
-        }
-        loop {
+        let mut voyage = Voyage { open: &self.open, crew: None, _hold: Hold::take() };
+        let mut captain = None; // Dropped before the hold.
+        while !are_few && deadline.is_none() && captain.is_none() {
             match self.join(group, target) {
-                Role::Captain(_captain) => return group.reach(target, lead),
-                Role::Member(crew) => crew.wait(),
-                Role::None => return Ok(()),
-            }
-            if group.reached() < target
-                && let Some(failure) = group.failure()
-            {
-                // It stands still, maybe higher than before.
-                return if group.reached() < target { Err(failure) } else { Ok(()) };
+                Role::Captain(role) => captain = Some(role),
+                Role::Reached => return Ok(true),
+                Role::Member(crew) => {
+                    crew.wait();
+                    if group.reached() >= target {
+                        return Ok(true);
+                    }
+                    if let Some(failure) = group.failure() {
+                        // It stands still, maybe higher than before.
+                        return if group.reached() >= target { Ok(true) } else { Err(failure) };
+                    }
+                }
             }
         }
+        group.reach_until(target, deadline, |seat| lead(seat, &mut voyage))
     }
 
     fn join<L>(&self, group: &GroupCommit<L>, target: u64) -> Role<'_> {
         let mut open = self.open.lock();
         // Here, for a crew that covered it may be gone.
         if group.reached() >= target {
-            return Role::None;
+            return Role::Reached;
         }
         let covered = open.covered;
         let crew = open.cast_off.as_ref().filter(|_| target <= covered).or(open.next.as_ref());
@@ -92,43 +107,54 @@ impl Crews {
         }
         let crew = Arc::new(Bell::default());
         open.next = Some(crew.clone());
-        Role::Captain(Captain { open: &self.open, crew, _hold: Hold::take() })
-    }
-
-    /// Who leads has taken its data, and will make the group reach `covered`.
-    pub fn cast_off(&self, covered: u64) {
-        let mut open = self.open.lock();
-        // Without a captain nobody would ring.
-        if let Some(crew) = open.next.take() {
-            (open.cast_off, open.covered) = (Some(crew), covered);
-        }
+        Role::Captain(Captain { open: &self.open, crew })
     }
 }
 
-enum Role<'a> {
-    Captain(Captain<'a>),
-    Member(Arc<Bell>),
-    /// The target is reached.
-    None,
-}
-
-/// Dropped when it is back from the group (CREW-1).
+/// Dropped when its captain is back from the group.
 struct Captain<'a> {
     open: &'a Mutex<Open>,
     crew: Arc<Bell>,
-    /// The last field, so that its crew need not wait for calls.
-    _hold: Hold,
 }
 
 impl Drop for Captain<'_> {
     fn drop(&mut self) {
-        {
-            let Open { next, cast_off, .. } = &mut *self.open.lock();
-            for open in [next, cast_off] {
-                open.take_if(|crew| Arc::ptr_eq(crew, &self.crew));
-            }
+        let next = self.open.lock().next.take_if(|crew| Arc::ptr_eq(crew, &self.crew));
+        if let Some(crew) = next {
+            crew.ring(); // It has not cast off, so nobody else would.
         }
-        self.crew.ring();
+    }
+}
+
+/// With one who may lead. Dropped when it is back from the group.
+pub struct Voyage<'a> {
+    open: &'a Mutex<Open>,
+    crew: Option<Arc<Bell>>,
+    /// Dropped after the bell, so that the crew need not wait for calls.
+    _hold: Hold,
+}
+
+impl Voyage<'_> {
+    /// The leader has taken its data, and makes the group reach `covered`, or fails.
+    pub fn cast_off(&mut self, covered: u64) {
+        self.arrive();
+        let mut open = self.open.lock();
+        let crew = open.next.take().unwrap_or_default();
+        self.crew = Some(crew.clone());
+        // Those of the term before are there, or that has failed; who led it rings.
+        (open.cast_off, open.covered) = (Some(crew), covered);
+    }
+
+    fn arrive(&mut self) {
+        let Some(mine) = self.crew.take() else { return };
+        self.open.lock().cast_off.take_if(|crew| Arc::ptr_eq(crew, &mine));
+        mine.ring();
+    }
+}
+
+impl Drop for Voyage<'_> {
+    fn drop(&mut self) {
+        self.arrive();
     }
 }
 
@@ -157,22 +183,23 @@ mod tests {
         group: &GroupCommit<()>,
         lead: impl Fn() -> Result<u64> + Send + Sync,
         is_back: impl Fn() + Send + Sync,
-    ) -> (std::thread::Result<Result<()>>, [Result<()>; 2]) {
+    ) -> (std::thread::Result<Result<bool>>, [Result<bool>; 2]) {
         let crews = Crews::new(0);
         let member = || {
-            let outcome = crews.reach(group, 1, |()| unreachable!("a member leads"));
+            let lead = |(): &mut (), _: &mut Voyage<'_>| unreachable!("a member leads");
+            let outcome = crews.reach_until(group, 1, None, lead);
             is_back();
             outcome
         };
         std::thread::scope(|scope| {
             let captain = scope.spawn(|| {
                 catch_unwind(AssertUnwindSafe(|| {
-                    crews.reach(group, 1, |()| {
+                    crews.reach_until(group, 1, None, |(), voyage| {
                         let sleeps = |crew: &Arc<Bell>| Arc::strong_count(crew) == 4;
                         while !crews.open.lock().next.as_ref().is_some_and(sleeps) {
                             yield_now();
                         }
-                        crews.cast_off(1);
+                        voyage.cast_off(1);
                         lead()
                     })
                 }))
@@ -184,6 +211,65 @@ mod tests {
             let members = members.map(|member| member.join().expect("a member panics"));
             (captain.join().expect("caught"), members)
         })
+    }
+
+    #[test]
+    fn who_is_covered_joins_the_crew_that_has_cast_off_and_others_the_next() {
+        let (crews, group) = (Crews::new(0), GroupCommit::new(0, ()));
+        let captain = |target| match crews.join(&group, target) {
+            Role::Captain(captain) => captain,
+            _ => panic!("{target} has no crew of its own"),
+        };
+        let is_with = |target, bell: &Arc<Bell>| matches!(crews.join(&group, target), Role::Member(crew) if Arc::ptr_eq(&crew, bell));
+        let voyage = || Voyage { open: &crews.open, crew: None, _hold: Hold::take() };
+
+        let first = captain(10);
+        assert!(is_with(9, &first.crew) && is_with(30, &first.crew));
+        let mut term = voyage();
+        term.cast_off(20);
+        let second = captain(30);
+        assert!(is_with(9, &first.crew) && is_with(20, &first.crew)); // CREW-3
+        assert!(is_with(21, &second.crew) && is_with(31, &second.crew));
+        group.raise(20);
+        assert!(matches!(crews.join(&group, 20), Role::Reached));
+        let mut later = voyage();
+        later.cast_off(25);
+        assert!(is_with(25, &second.crew), "it is not covered, and carried all the same"); // CREW-3
+        drop((term, first));
+        assert!(is_with(25, &second.crew), "the end of the term before is nothing to it");
+        drop((later, second));
+        drop(captain(25)); // CREW-1
+        let mut last = voyage();
+        last.cast_off(25);
+        let third = captain(26);
+        assert!(
+            matches!(crews.join(&group, 25), Role::Member(_)),
+            "though nobody was there before"
+        ); // CREW-3
+        let fourth = Captain { open: &crews.open, crew: Arc::default() };
+        drop((last, fourth));
+        assert!(
+            is_with(26, &third.crew),
+            "a captain whose crew has cast off leaves the next alone"
+        );
+    }
+
+    #[test]
+    fn a_few_are_in_no_crew() {
+        let crews = Crews::new(1);
+        let has_captain = || crews.open.lock().next.is_some();
+        for _ in 0..2 {
+            let (first, second) = (GroupCommit::new(0, ()), GroupCommit::new(0, ()));
+            let lead_second = |(): &mut (), _: &mut Voyage<'_>| {
+                assert!(has_captain());
+                Ok(1)
+            };
+            let lead_first = |(): &mut (), _: &mut Voyage<'_>| {
+                assert!(!has_captain());
+                crews.reach_until(&second, 1, None, lead_second).map(|_| 1)
+            };
+            crews.reach_until(&first, 1, None, lead_first).unwrap();
+        }
     }
 
     #[test]

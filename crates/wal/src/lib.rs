@@ -30,7 +30,7 @@
 //! |---|---|
 //! | [`frame`], [`segment`], [`ring_file`], [`start_file`] | the formats |
 //! | [`scan`], [`recovery`], [`recovered`], `carry` | reading: one segment, purely; the whole log; what was found; what to begin anew with |
-//! | [`group`], [`waiters`], `calls` | group commit, which knows nothing of files; who waits for it; who is called back, and when |
+//! | [`group`], [`waiters`], [`crews`], `calls` | group commit, which knows nothing of files; who waits for it; many who wait as one; who is called back, and when |
 //! | [`queue`], [`ring`] | frames that wait to be written: under a lock; without |
 //! | `files` | the segments being written, and those made ahead |
 //! | `core`, `lifecycle` | a record's way to the disk; what happens to a log as a whole |

@@ -83,7 +83,7 @@ pub use memory::RingMemory;
 const HEADER_BYTES: u64 = 12;
 /// In `reserved`: nothing is reserved any more.
 const CLOSED: u64 = 1 << 63;
-/// Frames at which [`Ring::is_whole`] looks: more than two threads publish between two waits for 64 records.
+/// Frames at which [`Ring::is_whole`] looks: enough for two threads that wait for every 64th of their records.
 const FEW_FRAMES: usize = if cfg!(loom) { 2 } else { 256 };
 /// How often it looks for one that is reserved and not there yet.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 64 };

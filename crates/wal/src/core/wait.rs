@@ -7,6 +7,7 @@ use stratalog_base::{Error, Result};
 use super::{Core, RingFront, Writer};
 use crate::alarm::Urgency;
 use crate::calls::call;
+use crate::crews::Voyage;
 use crate::options::Backend;
 use crate::stats::Cause;
 use crate::{Callback, Durability, Position};
@@ -142,23 +143,27 @@ impl Core {
         if self.durable.reached() >= end {
             return Ok(true);
         }
-        let lead = |(): &mut ()| self.lead(|| self.sync(end, deadline, cause));
-        match deadline {
-            Some(_) => self.durable.reach_until(end, deadline, lead),
-            None => self.crews.reach(&self.durable, end, lead).map(|()| true),
-        }
+        self.crews.reach_until(&self.durable, end, deadline, |(), voyage| {
+            self.lead(|| self.sync(end, deadline, cause, voyage))
+        })
     }
 
     /// Writes what can be written, at least up to `end`, and syncs it; or gives up at the deadline if `end` is not
     /// written by then, because others are in the midst of it: who waits for its sync may have more time, and leads
     /// next. For the holder of the seat.
-    fn sync(&self, end: Position, deadline: Option<Instant>, cause: Cause) -> Result<Position> {
+    fn sync(
+        &self,
+        end: Position,
+        deadline: Option<Instant>,
+        cause: Cause,
+        voyage: &mut Voyage<'_>,
+    ) -> Result<Position> {
         let target = end.max(self.takeable());
         if !self.write_to(target, deadline, cause)? && self.written.reached() < end {
             return Ok(self.durable.reached());
         }
         let written = self.written.reached(); // LOG-1: before the sync begins.
-        self.crews.cast_off(written);
+        voyage.cast_off(written);
         self.sync_files()?;
         self.mark_due.store(written, Ordering::Relaxed);
         Ok(written)

@@ -14,7 +14,7 @@ pub(super) struct Term<'a, L> {
     group: &'a GroupCommit<L>,
     /// `None` once it has ended.
     seat: Option<L>,
-    /// The last field, so that calls are made when the seat is back.
+    /// Dropped when the seat is back, and calls are made then.
     _hold: Hold,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::fs::{Fault, FaultKind, On, Op, SimFs};
-use stratalog_base::sync::{JoinHandle, Mutex, spawn, yield_now};
+use stratalog_base::sync::{JoinHandle, Mutex, sleep, spawn, yield_now};
 use stratalog_base::{Error, Result};
 use stratalog_wal::{Backend, Durability, Log, LogOptions, Position, RecoveryMode, Ticket, Wal};
 
@@ -319,15 +319,33 @@ fn a_log_whose_closing_failed_is_not_resumed() {
 
 #[test]
 fn threads_that_append_go_on_after_each_failure() {
+    go_on_after_each_failure(4, 400, 8);
+}
+
+/// So many wait for the same sync that most sleep with a crew.
+#[test]
+fn many_who_wait_for_a_sync_go_on_after_each_failure() {
+    go_on_after_each_failure(24, 60, 1);
+}
+
+/// Each thread appends so many records, one in `sync_each` of class `Sync`.
+fn go_on_after_each_failure(threads: u8, records: u32, sync_each: u32) {
     for (round, options) in all_options(2000).into_iter().enumerate() {
         let options = LogOptions { batch_delay: Duration::from_micros(300), ..options };
         let fs = SimFs::new();
+        fs.before_calls(|op, _| {
+            if op == Op::Sync {
+                sleep(Duration::from_micros(50)); // Others come meanwhile.
+            }
+        });
         let log = Arc::new(create(&fs, options));
         let acked: Arc<Mutex<Vec<(Record, bool)>>> = Arc::default();
-        let threads: Vec<_> = (0..4u8)
+        let threads: Vec<_> = (0..threads)
             .map(|thread| {
                 let (log, acked) = (log.clone(), acked.clone());
-                spawn("appender", move || append_through_failures(&log, thread, &acked)).unwrap()
+                let append =
+                    move || append_through_failures(&log, thread, records, sync_each, &acked);
+                spawn("appender", append).unwrap()
             })
             .collect();
         let mut seed = round as u64;
@@ -363,9 +381,15 @@ fn threads_that_append_go_on_after_each_failure() {
     }
 }
 
-fn append_through_failures(log: &Log, thread: u8, acked: &Mutex<Vec<(Record, bool)>>) {
-    for i in 0..400u32 {
-        let class = if i % 8 == 0 { Durability::Sync } else { Durability::Process };
+fn append_through_failures(
+    log: &Log,
+    thread: u8,
+    records: u32,
+    sync_each: u32,
+    acked: &Mutex<Vec<(Record, bool)>>,
+) {
+    for i in 0..records {
+        let class = if i % sync_each == 0 { Durability::Sync } else { Durability::Process };
         let bytes = [&[thread][..], &i.to_le_bytes()].concat();
         loop {
             let placed = log.append(&[IoSlice::new(&bytes)], class);

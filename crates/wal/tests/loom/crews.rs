@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use stratalog_base::{Error, Result};
-use stratalog_wal::crews::Crews;
+use stratalog_base::Error;
+use stratalog_wal::crews::{Crews, Voyage};
 use stratalog_wal::group::GroupCommit;
 
 /// A log reduced to two numbers, and its group, whose leaders count the terms.
@@ -25,26 +25,26 @@ impl Log {
     /// Writes and makes durable.
     fn commit(&self) {
         let mine = self.written.fetch_add(1, Ordering::AcqRel) + 1;
-        self.crews.reach(&self.group, mine, |_| Ok(self.sync())).unwrap();
+        self.crews.reach_until(&self.group, mine, None, |_, voyage| Ok(self.sync(voyage))).unwrap();
         assert!(self.synced.load(Ordering::Acquire) >= mine);
         assert!(self.group.reached() >= mine);
     }
 
-    fn sync(&self) -> u64 {
+    fn sync(&self, voyage: &mut Voyage<'_>) -> u64 {
         let covered = self.written.load(Ordering::Acquire);
-        self.crews.cast_off(covered);
+        voyage.cast_off(covered);
         self.synced.fetch_max(covered, Ordering::AcqRel);
         covered
     }
 
     /// Gets to `target` one step a term, so that crews hear the bell too early.
     fn step_to(&self, target: u64) {
-        let step = |steps: &mut u64| {
+        let step = |steps: &mut u64, voyage: &mut Voyage<'_>| {
             *steps += 1;
-            self.crews.cast_off(*steps);
+            voyage.cast_off(*steps);
             Ok(*steps)
         };
-        self.crews.reach(&self.group, target, step).unwrap();
+        self.crews.reach_until(&self.group, target, None, step).unwrap();
         assert!(self.group.reached() >= target);
     }
 }
@@ -105,11 +105,11 @@ fn trap_13_a_failed_leader_wakes_the_crews() {
             let committer = || {
                 let log = log.clone();
                 move || {
-                    let lead = |_: &mut u64| {
-                        log.crews.cast_off(1);
+                    let lead = |_: &mut u64, voyage: &mut Voyage<'_>| {
+                        voyage.cast_off(1);
                         Err(Error::Closed)
                     };
-                    log.crews.reach(&log.group, 1, lead).unwrap_err()
+                    log.crews.reach_until(&log.group, 1, None, lead).unwrap_err()
                 }
             };
             for error in spawn_all(vec![committer(), committer(), committer()]) {
@@ -125,21 +125,44 @@ fn trap_13_a_failed_leader_wakes_the_crews() {
 fn a_crew_outlives_a_group_that_is_revived() {
     super::model(|| {
         let log = Log::new(0);
-        let lead = |log: &Log, life: &mut u64| -> Result<u64> {
-            log.crews.cast_off(1);
+        let lead = |life: &mut u64, voyage: &mut Voyage<'_>| {
+            voyage.cast_off(1);
             if *life == 0 { Err(Error::Closed) } else { Ok(1) }
         };
         let committer = || {
             let log = log.clone();
             thread::spawn(move || {
-                let outcome = log.crews.reach(&log.group, 1, |life| lead(&log, life));
+                let outcome = log.crews.reach_until(&log.group, 1, None, lead);
                 assert!(outcome.is_err() || log.group.reached() >= 1);
             })
         };
         let committers = [committer(), committer()];
         log.group.fail(&Error::Closed);
         log.group.revive(0, |life| *life += 1);
-        log.crews.reach(&log.group, 1, |life| lead(&log, life)).unwrap();
+        log.crews.reach_until(&log.group, 1, None, lead).unwrap();
         committers.into_iter().for_each(|committer| committer.join().unwrap());
+    });
+}
+
+/// A failure that comes when all is reached is told to nobody, and one that comes before to everybody.
+#[test]
+fn who_is_there_is_not_told_of_a_later_failure() {
+    super::model(|| {
+        let log = Log::new(0);
+        let committer = || {
+            let log = log.clone();
+            thread::spawn(move || {
+                let lead = |_: &mut u64, voyage: &mut Voyage<'_>| {
+                    voyage.cast_off(1);
+                    Ok(1)
+                };
+                log.crews.reach_until(&log.group, 1, None, lead).is_ok()
+            })
+        };
+        let committers = [committer(), committer()];
+        log.group.fail(&Error::Closed);
+        for committer in committers {
+            assert_eq!(committer.join().unwrap(), log.group.reached() == 1);
+        }
     });
 }
