@@ -274,10 +274,7 @@ impl Core {
     /// Fails whoever waits, and callbacks, because the handle was dropped.
     pub fn abandon(&self) {
         self.stop(Error::Closed);
-        for group in [&self.published, &self.durable] {
-            group.fail(&Error::Closed);
-        }
-        self.written.fail(&Error::Closed);
+        self.fail_groups(&Error::Closed);
     }
 
     /// Notes that there is no way back, whatever fails.
@@ -330,9 +327,18 @@ impl Core {
     #[cold]
     fn poison(&self, error: &Error) {
         self.stop(error.poison());
+        self.fail_groups(error);
+    }
+
+    fn fail_groups(&self, error: &Error) {
         self.published.fail(error);
         self.written.fail(error);
+        self.fail_durable(error);
+    }
+
+    pub fn fail_durable(&self, error: &Error) {
         self.durable.fail(error);
+        self.crews.release();
     }
 }
 

@@ -7,14 +7,14 @@
 //! when that ends: it is woken to lead while the bell wakes the crew before.
 //!
 //! A few go to the group each for itself, as all do who have a deadline: with nobody leading, whoever comes by takes
-//! the lead at once, while a crew waits until its captain is awake.
+//! the lead at once, while a crew begins to do something when its captain is awake.
 //!
 //! # Invariants
 //! - CREW-1: a crew can be joined only while somebody is about to take it away and ring after that, also by a panic: its
-//!   captain, who is on its way through the group, or, once it has cast off, who leads.
+//!   captain, who is on its way through the group, or, once it has cast off, who leads, or fails the group, or leads next.
 //! - CREW-2: the bell says nothing of targets. Who hears it looks at the watermark.
-//! - CREW-3: whoever a term covers hears the bell at its end: it has joined the crew of that term. So nobody
-//!   sleeps longer than in the group alone, whatever its captain is waiting for.
+//! - CREW-3: whoever a term covers hears the bell at its end: it has joined the crew of that term or of the one before. Whoever
+//!   is there when the group fails hears it then, whatever the leader is waiting for.
 //!
 //! # Why nobody sleeps for ever, or runs in circles
 //! Whoever joins a crew does so before that is taken away, and so before the bell. Who is to ring is in the group, and the
@@ -41,9 +41,8 @@ pub struct Crews {
 struct Open {
     /// By those who are not covered.
     next: Option<Arc<Bell>>,
-    /// By those whose target is at most `covered`.
-    cast_off: Option<Arc<Bell>>,
-    covered: u64,
+    /// By those whose target is at most this.
+    cast_off: Option<(u64, Arc<Bell>)>,
 }
 
 /// How one goes on.
@@ -72,8 +71,8 @@ impl Crews {
         mut lead: impl FnMut(&mut L, &mut Voyage<'_>) -> Result<u64>,
     ) -> Result<bool> {
         let are_few = self.waiting.fetch_add(1, Ordering::Relaxed) < self.few;
-        let _waiting = Waiting(&self.waiting);
         let mut voyage = Voyage { open: &self.open, crew: None, _hold: Hold::take() };
+        let _waiting = Waiting(&self.waiting);
         let mut captain = None; // Dropped before the hold.
         while !are_few && deadline.is_none() && captain.is_none() {
             match self.join(group, target) {
@@ -100,14 +99,21 @@ impl Crews {
         if group.reached() >= target {
             return Role::Reached;
         }
-        let covered = open.covered;
-        let crew = open.cast_off.as_ref().filter(|_| target <= covered).or(open.next.as_ref());
-        if let Some(crew) = crew {
+        let cast_off = open.cast_off.as_ref().filter(|(covered, _)| target <= *covered);
+        if let Some(crew) = cast_off.map(|(_, crew)| crew).or(open.next.as_ref()) {
             return Role::Member(crew.clone());
         }
         let crew = Arc::new(Bell::default());
         open.next = Some(crew.clone());
         Role::Captain(Captain { open: &self.open, crew })
+    }
+
+    /// Whoever fails the group calls this after it, for who leads may never come back (CREW-3).
+    pub fn release(&self) {
+        let crew = self.open.lock().cast_off.take();
+        if let Some((_, crew)) = crew {
+            crew.ring();
+        }
     }
 }
 
@@ -130,24 +136,29 @@ impl Drop for Captain<'_> {
 pub struct Voyage<'a> {
     open: &'a Mutex<Open>,
     crew: Option<Arc<Bell>>,
-    /// Dropped after the bell, so that the crew need not wait for calls.
+    /// Dropped after the bells: who is called may wait for those who sleep.
     _hold: Hold,
 }
 
 impl Voyage<'_> {
-    /// The leader has taken its data, and makes the group reach `covered`, or fails.
+    /// The leader has taken its data, and makes the group reach `covered`, its own target at least, or fails. It looks
+    /// for a failure of the group after this, for [`Crews::release`] may have come before.
     pub fn cast_off(&mut self, covered: u64) {
-        self.arrive();
-        let mut open = self.open.lock();
-        let crew = open.next.take().unwrap_or_default();
-        self.crew = Some(crew.clone());
-        // Those of the term before are there, or that has failed; who led it rings.
-        (open.cast_off, open.covered) = (Some(crew), covered);
+        let displaced = {
+            let mut open = self.open.lock();
+            let crew = open.next.take().unwrap_or_default();
+            self.crew = Some(crew.clone());
+            open.cast_off.replace((covered, crew))
+        };
+        // The term before is over. Who led it may not be awake.
+        if let Some((_, crew)) = displaced {
+            crew.ring();
+        }
     }
 
     fn arrive(&mut self) {
         let Some(mine) = self.crew.take() else { return };
-        self.open.lock().cast_off.take_if(|crew| Arc::ptr_eq(crew, &mine));
+        self.open.lock().cast_off.take_if(|(_, crew)| Arc::ptr_eq(crew, &mine));
         mine.ring();
     }
 }
@@ -181,7 +192,7 @@ mod tests {
     /// Two members sleep with the crew whose captain leads by `lead`, and say when they are back. Returns what all came to.
     fn sail(
         group: &GroupCommit<()>,
-        lead: impl Fn() -> Result<u64> + Send + Sync,
+        lead: impl Fn(&Crews) -> Result<u64> + Send + Sync,
         is_back: impl Fn() + Send + Sync,
     ) -> (std::thread::Result<Result<bool>>, [Result<bool>; 2]) {
         let crews = Crews::new(0);
@@ -200,7 +211,7 @@ mod tests {
                             yield_now();
                         }
                         voyage.cast_off(1);
-                        lead()
+                        lead(&crews)
                     })
                 }))
             });
@@ -235,6 +246,7 @@ mod tests {
         let mut later = voyage();
         later.cast_off(25);
         assert!(is_with(25, &second.crew), "it is not covered, and carried all the same"); // CREW-3
+        first.crew.wait(); // The term before is over.
         drop((term, first));
         assert!(is_with(25, &second.crew), "the end of the term before is nothing to it");
         drop((later, second));
@@ -275,7 +287,7 @@ mod tests {
     #[test]
     fn a_crew_gets_there_with_its_captain() {
         let group = GroupCommit::new(0, ());
-        let (captain, members) = sail(&group, || Ok(1), || ());
+        let (captain, members) = sail(&group, |_| Ok(1), || ());
         assert!(captain.unwrap().is_ok() && members.iter().all(Result::is_ok));
     }
 
@@ -283,7 +295,7 @@ mod tests {
     fn a_crew_is_told_of_the_failure_that_it_was_there_for() {
         // GROUP-4: not `Poisoned`.
         let group = GroupCommit::new(0, ());
-        let (captain, members) = sail(&group, || Err(Error::Full), || ());
+        let (captain, members) = sail(&group, |_| Err(Error::Full), || ());
         assert!(matches!(captain.unwrap(), Err(Error::Full)));
         assert!(matches!(members, [Err(Error::Full), Err(Error::Full)]));
     }
@@ -292,9 +304,28 @@ mod tests {
     fn a_crew_whose_captain_panics_does_not_hang() {
         // CREW-1
         let group = GroupCommit::new(0, ());
-        let (captain, members) = sail(&group, || panic!("on purpose"), || ());
+        let (captain, members) = sail(&group, |_| panic!("on purpose"), || ());
         assert!(captain.is_err());
         assert!(matches!(members, [Err(Error::Io { .. }), Err(Error::Io { .. })]));
+    }
+
+    #[test]
+    fn a_crew_is_told_of_a_failure_though_its_leader_does_not_come_back() {
+        // CREW-3
+        let (group, back) = (GroupCommit::new(0, ()), AtomicUsize::new(0));
+        let lead = |crews: &Crews| {
+            group.fail(&Error::Full);
+            crews.release();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while back.load(Ordering::Acquire) < 2 && Instant::now() < deadline {
+                yield_now();
+            }
+            assert_eq!(back.load(Ordering::Acquire), 2);
+            Ok(1)
+        };
+        let (captain, members) = sail(&group, lead, || _ = back.fetch_add(1, Ordering::AcqRel));
+        assert!(matches!(captain, Ok(Err(Error::Full))));
+        assert!(matches!(members, [Err(Error::Full), Err(Error::Full)]));
     }
 
     #[test]
@@ -311,7 +342,7 @@ mod tests {
             sender.send(back.load(Ordering::Acquire)).expect("the test listens");
         };
         group.when(1, Box::new(call));
-        sail(&group, || Ok(1), || _ = both_are_back.fetch_add(1, Ordering::AcqRel))
+        sail(&group, |_| Ok(1), || _ = both_are_back.fetch_add(1, Ordering::AcqRel))
             .0
             .unwrap()
             .unwrap();

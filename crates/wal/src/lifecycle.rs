@@ -145,7 +145,7 @@ pub fn resume(core: &Core) -> Result<()> {
     });
     core.durable.revive(at, |()| {});
     if let Err(error) = core.check() {
-        core.durable.fail(&error); // Whoever failed in the meantime could not, and nobody has led since (LOG-3).
+        core.fail_durable(&error); // Whoever failed in the meantime could not, and nobody has led since (LOG-3).
     }
     Ok(())
 }

@@ -164,6 +164,9 @@ impl Core {
         }
         let written = self.written.reached(); // LOG-1: before the sync begins.
         voyage.cast_off(written);
+        if let Some(failure) = self.durable.failure() {
+            return Err(failure);
+        }
         self.sync_files()?;
         self.mark_due.store(written, Ordering::Relaxed);
         Ok(written)

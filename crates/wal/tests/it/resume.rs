@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::fs::{Fault, FaultKind, On, Op, SimFs};
-use stratalog_base::sync::{JoinHandle, Mutex, sleep, spawn, yield_now};
+use stratalog_base::sync::{AtomicUsize, JoinHandle, Mutex, Ordering, sleep, spawn, yield_now};
 use stratalog_base::{Error, Result};
 use stratalog_wal::{Backend, Durability, Log, LogOptions, Position, RecoveryMode, Ticket, Wal};
 
@@ -405,6 +405,50 @@ fn append_through_failures(
             }
         }
     }
+}
+
+/// Whoever waits for a sync that hangs is told when the log fails meanwhile, also those who were there before it began.
+#[test]
+fn many_who_wait_for_a_sync_that_hangs_are_told_of_a_failure() {
+    const THREADS: usize = 24;
+    for options in all_options(2000) {
+        let fs = SimFs::new();
+        let log = Arc::new(create(&fs, options));
+        let (begun, allowed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (syncs, gate) = (begun.clone(), allowed.clone());
+        fs.before_calls(move |op, _| {
+            if op == Op::Sync {
+                let number = syncs.fetch_add(1, Ordering::AcqRel);
+                while number >= gate.load(Ordering::Acquire) {
+                    sleep(Duration::from_micros(100));
+                }
+            }
+        });
+        let back = Arc::new(AtomicUsize::new(0));
+        let commit = |_| {
+            let (log, back) = (log.clone(), back.clone());
+            let commit = move || {
+                _ = append(&*log, b"x", Durability::Sync); // The first sync may cover it.
+                back.fetch_add(1, Ordering::AcqRel);
+            };
+            spawn("committer", commit).unwrap()
+        };
+        let threads: Vec<_> = (0..THREADS).map(commit).collect();
+        eventually("all have a place", || log.stats().appends == THREADS as u64);
+        sleep(Duration::from_millis(20)); // Most sleep by now, for the second sync.
+        allowed.store(1, Ordering::Release);
+        eventually("it begins", || begun.load(Ordering::Acquire) == 2);
+        fs.inject(Fault::new(Op::Write, FaultKind::Eio));
+        assert!(fill_until_it_fails(&log));
+        eventually("all but who syncs are back", || back.load(Ordering::Acquire) == THREADS - 1);
+        allowed.store(usize::MAX, Ordering::Release);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// Whether the log fails: a ring that is mapped writes nothing to a file before it is half full.
+fn fill_until_it_fails(log: &Log) -> bool {
+    (0..1000).any(|_| append(log, &[7; 100], Durability::Process).is_err())
 }
 
 /// What a failure left open does not hang those who await it, and the threads work again afterwards.
