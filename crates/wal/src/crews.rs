@@ -155,17 +155,13 @@ impl Voyage<'_> {
             crew.ring();
         }
     }
-
-    fn arrive(&mut self) {
-        let Some(mine) = self.crew.take() else { return };
-        self.open.lock().cast_off.take_if(|(_, crew)| Arc::ptr_eq(crew, &mine));
-        mine.ring();
-    }
 }
 
 impl Drop for Voyage<'_> {
     fn drop(&mut self) {
-        self.arrive();
+        let Some(mine) = self.crew.take() else { return };
+        self.open.lock().cast_off.take_if(|(_, crew)| Arc::ptr_eq(crew, &mine));
+        mine.ring();
     }
 }
 
@@ -185,7 +181,7 @@ mod tests {
     use std::time::Duration;
 
     use stratalog_base::Error;
-    use stratalog_base::sync::{Instant, yield_now};
+    use stratalog_base::sync::yield_now;
 
     use super::*;
 

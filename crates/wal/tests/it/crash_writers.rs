@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stratalog_base::Result;
-use stratalog_base::fs::{SimFs, SimRng};
-use stratalog_base::sync::{Mutex, spawn};
+use stratalog_base::fs::{Op, SimFs, SimRng};
+use stratalog_base::sync::{Mutex, sleep, spawn};
 use stratalog_wal::{Backend, Durability, Log, LogOptions, Position, RecoveryMode, Wal};
 
 use crate::crash::seeds;
@@ -151,5 +151,43 @@ fn what_several_writers_were_told_survives_kills_mixed_with_power_cuts() {
     for seed in all.start..all.start + (all.end - all.start).div_ceil(20) {
         let one = AssertUnwindSafe(|| live(seed));
         assert!(catch_unwind(one).is_ok(), "STRATALOG_CRASH_SEED={seed}");
+    }
+}
+
+/// So many wait for the same sync that most sleep with a crew; the power is cut in the midst of that.
+#[test]
+fn what_many_were_told_of_in_crews_survives_a_power_cut() {
+    const THREADS: u8 = 20;
+    for (seed, options) in
+        (0..40).flat_map(|seed| all_options(3000).into_iter().map(move |it| (seed, it)))
+    {
+        let fs = SimFs::new();
+        fs.before_calls(|op, _| {
+            if op == Op::Sync {
+                sleep(Duration::from_micros(50)); // Others come meanwhile.
+            }
+        });
+        let log = create(&fs, options);
+        fs.cut_power_at(fs.ops() + 5 + 3 * seed);
+        let commit = &|thread| {
+            let records = (0..50).map(move |number| bytes_of(thread, number));
+            let acked = records.map_while(|bytes| {
+                let place = append(&log, &bytes, Durability::Sync).ok()?;
+                Some((place.position, bytes))
+            });
+            acked.collect()
+        };
+        let acked: Vec<Vec<Record>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|it| scope.spawn(move || commit(it))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(fs.power_is_off());
+        let (found, _) = read(&fs.crash(seed), RecoveryMode::TornTail).unwrap();
+        for record in acked.concat() {
+            assert!(
+                found.binary_search(&record).is_ok(),
+                "{record:?} was acknowledged, seed {seed}"
+            );
+        }
     }
 }
